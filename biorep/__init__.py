@@ -1,0 +1,71 @@
+"""biorep: biologically inspired learning, and what it does to a representation.
+
+One pipeline, and every arrow is a labelled dataset on disk::
+
+    dataset -> trained network -> representation -> { readout | spectrum | robustness } -> one Dataset
+
+Public names are loaded on first use, so that ``import biorep`` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from biorep import bridge, datasets, plot, robustness, spectra
+    from biorep.batch import run
+    from biorep.context import RunContext
+    from biorep.errors import BiorepError
+    from biorep.networks import network
+    from biorep.representations import encode
+    from biorep.store import open
+
+_PUBLIC = {
+    "datasets": "biorep.datasets",
+    "spectra": "biorep.spectra",
+    "robustness": "biorep.robustness",
+    "bridge": "biorep.bridge",
+    "plot": "biorep.plot",
+    "network": "biorep.networks:network",
+    "encode": "biorep.representations:encode",
+    "run": "biorep.batch:run",
+    "open": "biorep.store:open",
+    "RunContext": "biorep.context:RunContext",
+    "BiorepError": "biorep.errors:BiorepError",
+}
+
+__all__ = [
+    "BiorepError",
+    "RunContext",
+    "__version__",
+    "bridge",
+    "datasets",
+    "encode",
+    "network",
+    "open",
+    "plot",
+    "robustness",
+    "run",
+    "spectra",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("biorep")
+    if name not in _PUBLIC:
+        from biorep.errors import did_you_mean
+
+        raise AttributeError(f"biorep has no '{name}'{did_you_mean(name, _PUBLIC)}")
+    module, _, attribute = _PUBLIC[name].partition(":")
+    loaded = importlib.import_module(module)
+    value = getattr(loaded, attribute) if attribute else loaded
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

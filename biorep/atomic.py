@@ -1,0 +1,98 @@
+"""Files that appear whole or not at all.
+
+A netCDF file whose writer was killed opens without an error, so "the file exists" can never mean "the result
+is there". Everything biorep writes goes to a temporary name in the same folder, is flushed to the disk and
+renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from biorep.errors import StoreError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path; on success flush it and rename it to `path`, on any failure remove it.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be written or the disk is full. Nothing is left under the final name.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    except OSError as error:
+        raise StoreError(_explain(path, error)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically, indented and with a final newline."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_with(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write(temporary)` write a file and rename it to `path`.
+
+    Libraries report a full disk in their own ways (netCDF4 as a bare RuntimeError): all become a `StoreError`.
+    """
+    with replacing(path) as temporary:
+        try:
+            write(temporary)
+        except RuntimeError as error:
+            raise StoreError(_explain(path, error)) from error
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as a hexadecimal string."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _explain(path: Path, error: BaseException) -> str:
+    folder = next((p for p in [path.parent, *path.parent.parents] if p.is_dir()), Path("/"))
+    number = getattr(error, "errno", None)
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        return (
+            f"cannot write {path}: {os.strerror(number)}. Choose a folder that you may write to, with --out FOLDER."
+        )
+    free = shutil.disk_usage(folder).free / 2**20
+    reason = "the disk is full" if number in (errno.ENOSPC, errno.EDQUOT) else f"{error}"
+    return (
+        f"cannot write {path}: {reason} ({free:.0f} MiB free in {folder}). Nothing was left under that name; "
+        "finished results are intact. Free some space or choose another folder with --out FOLDER, then repeat "
+        "the command: it goes on where it stopped."
+    )

@@ -1,0 +1,301 @@
+"""Configuration: frozen pydantic models, YAML with line numbers, hashes of what changes a result.
+
+The recipe model itself is put together in `biorep.batch.recipe`, from the tables of networks and penalties;
+here live only the base class and the rules that all of them share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from biorep.errors import ConfigError, did_you_mean
+
+#: Bumped when the meaning of a stored result changes; part of every hash.
+SCHEMA_VERSION = 1
+
+KeyPath = tuple[str | int, ...]
+C = TypeVar("C", bound="Config")
+
+
+class Config(BaseModel):
+    """Base of all configurations: immutable, and an unknown key is an error.
+
+    Numbers are read leniently, because YAML calls ``1e-3`` a string. Use `setting` for fields whose hash rules
+    differ from the default ("hashed, always").
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    def hash_payload(self) -> dict[str, Any]:
+        """Return the fields that change the result, as plain JSON values."""
+        payload = {}
+        for name, field in type(self).model_fields.items():
+            value, rules = getattr(self, name), field.json_schema_extra or {}
+            assert isinstance(rules, dict)
+            if rules.get("hashed") is False or ("neutral" in rules and plain(value) == rules["neutral"]):
+                continue
+            payload[name] = plain(value)
+        return payload
+
+
+def setting(default: Any = ..., *, neutral: Any = ..., hashed: bool = True, **rules: Any) -> Any:
+    """Declare a field of a `Config` with its hash rules.
+
+    Parameters
+    ----------
+    default
+        The default value; none makes the field compulsory.
+    neutral
+        For a field that was added after results had been stored: the value with which nothing changes. The
+        field is left out of the hash while it has this value, so that old results stay valid.
+    hashed : bool
+        False for fields that never change a result (names, comments, numbers of workers).
+    **rules
+        Passed to `pydantic.Field` (``gt=0``, ``description=...``).
+    """
+    extra: dict[str, Any] = {} if neutral is ... else {"neutral": neutral}
+    if not hashed:
+        extra["hashed"] = False
+    return Field(default, json_schema_extra=extra or None, **rules)
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON-ready built-in types; nested configurations follow their own hash rules."""
+    if isinstance(value, Config):
+        return value.hash_payload()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def digest(payload: Mapping[str, Any]) -> str:
+    """Return the key of a payload: 16 hexadecimal digits of the SHA-256 of its canonical JSON form.
+
+    Keys are sorted; ``1`` and ``1.0`` differ, as they do in JSON. The code version is not part of it.
+    """
+    canonical = json.dumps(
+        {"schema_version": SCHEMA_VERSION, **plain(payload)}, sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+# --------------------------------------------------------------------------------------------- YAML with lines
+
+
+class Source:
+    """A parsed YAML document that remembers the line of every key path."""
+
+    def __init__(self, data: dict[str, Any], name: str, lines: dict[KeyPath, int]):
+        self.data, self.name, self.lines = data, name, lines
+
+    def where(self, path: KeyPath) -> str:
+        """Return ``file:line`` of the nearest key that the document contains."""
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.lines:
+                return f"{self.name}:{self.lines[path[:end]]}"
+        return self.name
+
+
+def read_yaml(path: Path) -> Source:
+    """Read a YAML mapping.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is not YAML, is not a mapping or holds a key twice.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str) -> Source:
+    """Parse a YAML mapping from a string; see `read_yaml`."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        lines: dict[KeyPath, int] = {}
+        if node is not None:
+            _note_lines(node, (), lines, name)
+        data = loader.construct_document(node) if node is not None else {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{name}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
+    finally:
+        loader.dispose()
+    if not isinstance(data, dict):
+        raise ConfigError(f"{name}: expected 'key: value' lines at the top, found {type(data).__name__}")
+    return Source(cast(dict[str, Any], data), name, lines)
+
+
+def _note_lines(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], name: str) -> None:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                where = ".".join(map(str, (*path, key.value)))
+                raise ConfigError(f"{name}:{key.start_mark.line + 1}: key '{where}' stands here a second time")
+            seen.add(key.value)
+            lines[(*path, key.value)] = key.start_mark.line + 1
+            _note_lines(value, (*path, key.value), lines, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _note_lines(item, (*path, index), lines, name)
+
+
+# -------------------------------------------------------------------------------------------------- validation
+
+
+def validate(model: type[C], source: Source, *, at: KeyPath = ()) -> C:
+    """Validate a document against a configuration.
+
+    Parameters
+    ----------
+    model : subclass of Config
+    source : Source
+        The document.
+    at : tuple of str
+        Where in the document the configuration stands.
+
+    Raises
+    ------
+    ConfigError
+        One message with every mistake: file and line, key path, the value found, what is allowed, and the
+        nearest known key.
+    """
+    data: Any = source.data
+    for key in at:
+        data = data[key]
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        lines = [explain(item, source, at, model) for item in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def explain(item: Mapping[str, Any], source: Source, at: KeyPath, model: type[BaseModel]) -> str:
+    """Return one line about one pydantic error."""
+    path = (*at, *item["loc"])
+    dotted = ".".join(map(str, path))
+    where = source.where(path)
+    if item["type"] == "extra_forbidden":
+        known = _fields_at(model, item["loc"][:-1])
+        return (
+            f"{where}: unknown key '{dotted}' (value {item['input']!r})"
+            f"{did_you_mean(path[-1], known)} Allowed here: {', '.join(sorted(known))}."
+        )
+    if item["type"] == "missing":
+        return f"{where}: key '{dotted}' is missing: {_describe(model, item['loc'])}".rstrip(": ") + "."
+    if item["type"] == "value_error":
+        return f"{where}: {dotted or 'the document'}: {item['ctx']['error']}"
+    hint = ""
+    if item["type"] in ("literal_error", "enum"):
+        allowed = _literals(model, item["loc"])
+        hint = did_you_mean(item["input"], [str(value) for value in allowed])
+    message = item["msg"][0].lower() + item["msg"][1:]
+    return f"{where}: '{dotted}' is {item['input']!r}, but {message}{hint}"
+
+
+def _annotation(model: type[BaseModel], loc: KeyPath) -> Any:
+    """Return the field that a location leads to, following nested models only."""
+    current: Any = model
+    field = None
+    for key in loc:
+        fields = getattr(current, "model_fields", None)
+        if fields is None or key not in fields:
+            return field
+        field = fields[key]
+        current = _model_in(field.annotation)
+    return field
+
+
+def _model_in(annotation: Any) -> Any:
+    for candidate in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _fields_at(model: type[BaseModel], loc: KeyPath) -> list[str]:
+    current: Any = model
+    for key in loc:
+        if isinstance(key, int):
+            continue
+        fields = getattr(current, "model_fields", {})
+        if key in fields:
+            current = _model_in(fields[key].annotation)
+    return list(getattr(current, "model_fields", {}))
+
+
+def _literals(model: type[BaseModel], loc: KeyPath) -> list[Any]:
+    field = _annotation(model, loc)
+    return list(getattr(getattr(field, "annotation", None), "__args__", ()))
+
+
+def _describe(model: type[BaseModel], loc: KeyPath) -> str:
+    field = _annotation(model, loc)
+    return (getattr(field, "description", None) or "").strip()
+
+
+# ------------------------------------------------------------------------------------------------- overrides
+
+
+def apply_override(data: dict[str, Any], text: str) -> KeyPath:
+    """Apply one ``key.path=value`` override in place and return its path; the value is read as YAML.
+
+    Raises
+    ------
+    ConfigError
+        If the text has no ``=``, or the path leads through a value that is not a mapping.
+    """
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise ConfigError(f"--set {text!r}: expected key=value, for example --set network.units=500")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text!r}: the value is not valid YAML") from error
+    path = tuple(key.strip().split("."))
+    set_path(data, path, parsed, f"--set {text!r}")
+    return path
+
+
+def set_path(data: dict[str, Any], path: KeyPath, value: Any, where: str) -> None:
+    """Set ``data[a][b][c] = value`` for the path ``(a, b, c)``, creating mappings on the way."""
+    current: Any = data
+    for step in path[:-1]:
+        if isinstance(current, list) and str(step).isdigit() and int(step) < len(current):
+            current = current[int(step)]
+            continue
+        if current.get(step) is None:
+            current[step] = {}
+        current = current[step]
+        if not isinstance(current, dict | list):
+            raise ConfigError(f"{where}: '{step}' is {current!r}, not a group of keys")
+    if isinstance(current, list):
+        if not str(path[-1]).isdigit() or int(path[-1]) >= len(current):
+            raise ConfigError(f"{where}: the list has {len(current)} entries, no entry {path[-1]!r}")
+        current[int(path[-1])] = value
+    else:
+        current[path[-1]] = value
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value is a finite number (a bool is not)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

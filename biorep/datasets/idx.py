@@ -1,0 +1,47 @@
+"""MNIST and Fashion-MNIST: the IDX format (big-endian header, then unsigned bytes)."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from biorep.datasets.registry import Entry, read
+from biorep.errors import DataError
+
+CLASSES = {
+    "mnist": [str(digit) for digit in range(10)],
+    "fashion-mnist": [
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    ],
+}  # fmt: skip
+
+
+def parse_idx(data: bytes, name: str) -> np.ndarray:
+    """Return the array of an IDX file of unsigned bytes, in its stated shape.
+
+    Raises
+    ------
+    DataError
+        If the header is not that of an IDX file of unsigned bytes or the length does not fit it.
+    """
+    if len(data) < 4 or data[:3] != b"\x00\x00\x08" or len(data) < 4 + 4 * data[3]:
+        raise DataError(f"{name}: not an IDX file of unsigned bytes (it starts with {data[:4].hex()})")
+    dims = data[3]
+    shape = struct.unpack(f">{dims}I", data[4 : 4 + 4 * dims])
+    values = np.frombuffer(data, np.uint8, offset=4 + 4 * dims)
+    if values.size != np.prod(shape, dtype=np.int64):
+        raise DataError(f"{name}: the header promises {shape} values, the file holds {values.size}")
+    return values.reshape(shape)
+
+
+def arrays(entry: Entry, part: str, root: str | Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return images (presentation, 28, 28) and labels (presentation,) as unsigned bytes; part is train or test."""
+    prefix = {"train": "train", "test": "t10k"}[part]
+    by_name = {file.name: file for file in entry.files}
+    images, labels = (
+        parse_idx(read(entry, by_name[f"{prefix}-{what}-ubyte"], root), f"{prefix}-{what}-ubyte")
+        for what in ("images-idx3", "labels-idx1")
+    )
+    return images, labels

@@ -1,0 +1,8 @@
+"""The bridge to PyTorch: readouts on frozen representations, and network + readout as one module."""
+
+from __future__ import annotations
+
+from biorep.bridge.classifier import Classifier, classifier
+from biorep.bridge.readout import Readout, predict, score
+
+__all__ = ["Classifier", "Readout", "classifier", "predict", "score"]

@@ -1,0 +1,87 @@
+"""The bridge: a frozen network and its readout as one torch module, pixels to logits."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from biorep.errors import ConfigError, DataError
+from biorep.networks.base import DifferentiableNetwork, Network
+from biorep.networks.encoder import Encoder
+
+Space = Literal["pixel", "normalised"]
+
+
+class Classifier(nn.Module):
+    """``logits = V response(image) + c``, frozen.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    weights : Tensor, (class, neuroid)
+    bias : Tensor, (class,)
+    space : {"pixel", "normalised"}
+        What `forward` takes: images, (presentation, ...), or rows that are normalised already. Holzhausen et
+        al. (2024) attack the latter, so that their epsilons are in units of the unit-norm images.
+    """
+
+    def __init__(self, encoder: Encoder, weights: Tensor, bias: Tensor, space: Space = "pixel"):
+        super().__init__()
+        self.encoder, self.space = encoder, space
+        self.register_buffer("weights", weights)
+        self.register_buffer("bias", bias)
+        self.weights: Tensor
+        self.bias: Tensor
+        self.eval()
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits, (presentation, class)."""
+        response = self.encoder(images) if self.space == "pixel" else self.encoder.after_normalisation(images)
+        return torch.nn.functional.linear(response, self.weights, self.bias)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Return images as this module takes them: as they are, or as normalised rows."""
+        return images if self.space == "pixel" else self.encoder.normalise(images)
+
+
+def classifier(network: Network, state: xr.Dataset, readout: xr.Dataset, *, space: Space = "pixel") -> Classifier:
+    """Join a trained network and its readout.
+
+    Parameters
+    ----------
+    network : Network
+    state : xr.Dataset
+        What ``network.fit`` returned.
+    readout : xr.Dataset
+        What ``Readout.fit`` returned, or the network's own readout.
+    space : {"pixel", "normalised"}
+        See `Classifier`.
+
+    Returns
+    -------
+    Classifier
+        A frozen `torch.nn.Module`: pixels in [0, 1], (presentation, ...), to logits, (presentation, class).
+
+    Raises
+    ------
+    ConfigError
+        If the network gives no gradients.
+    DataError
+        If the readout belongs to a network of another width.
+    """
+    if not isinstance(network, DifferentiableNetwork):
+        raise ConfigError(f"'{network.kind}' is not differentiable; it needs a surrogate to become a torch module")
+    encoder = network.module(state)
+    if readout.sizes["neuroid"] != encoder.neuroids:
+        raise DataError(
+            f"the readout reads {readout.sizes['neuroid']} neuroids, the network has {encoder.neuroids}: "
+            "they do not belong together"
+        )
+    weights = torch.as_tensor(readout["readout_weights"].values)
+    bias = torch.as_tensor(readout["readout_bias"].values)
+    return Classifier(encoder, weights, bias, space)

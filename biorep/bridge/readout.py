@@ -1,0 +1,202 @@
+"""Linear softmax readouts, trained on a frozen representation.
+
+The features are centred and divided by one number, the root mean square of all of them, before the weights are
+fitted, and weights and bias are then converted back: the readout is an affine map of the responses. So the same
+penalty means the same for every network, whatever the scale of its code.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from biorep.bridge.training import Schedule, train
+from biorep.config import Config, setting
+from biorep.context import RunContext
+from biorep.errors import DataError
+from biorep.networks.base import FITTING
+from biorep.schema import check_finite, describe, label_names, require_disjoint, require_splits
+
+
+class Readout(Config):
+    """How to train the readout of a network."""
+
+    source: Literal["auto", "trained", "own"] = setting(
+        "auto", description="own: the output layer that a backprop network has learnt; auto: own if there is one"
+    )
+    optimiser: Literal["lbfgs", "adam"] = setting(
+        "lbfgs", description="lbfgs: to the optimum, whole training set; adam: mini-batches, for `epochs`"
+    )
+    penalty: float = setting(1e-4, ge=0, description="L2 penalty: penalty * sum(weights^2) is added to the mean loss")
+    tolerance: float = setting(1e-5, gt=0, description="lbfgs: largest gradient at the optimum")
+    max_iterations: int = setting(500, ge=1, description="lbfgs: stop here at the latest")
+    epochs: int = setting(100, ge=1, description="adam: passes over the training set")
+    batch_size: int = setting(1000, ge=1, description="adam: presentations per update")
+    rate: float = setting(1e-3, gt=0, description="adam: learning rate in the first epoch")
+    milestones: dict[int, float] = setting({}, description="adam: epoch (from 0) -> learning rate from then on")
+
+    def fit(self, representation: xr.Dataset, *, seed: int = 0, run: RunContext | None = None) -> xr.Dataset:
+        """Fit the readout to a representation of the training set.
+
+        Parameters
+        ----------
+        representation : xr.Dataset
+            ``response(presentation, neuroid)`` with ``label(presentation)``; a dim `repeat` is flattened.
+        seed : int
+            Seed of the shuffles and initial weights (adam).
+        run : RunContext, optional
+
+        Returns
+        -------
+        xr.Dataset
+            ``readout_weights(class, neuroid)`` and ``readout_bias(class)`` of the raw responses, and
+            ``fitted_stimulus_id(fitted)``.
+
+        Raises
+        ------
+        SplitError
+            If the representation holds presentations of the test split.
+        """
+        require_splits(representation, FITTING, "training of a readout")
+        features, labels = stacked(representation)
+        classes = label_names(representation)
+        if len(np.unique(labels)) < 2:
+            raise DataError("a readout needs at least two classes among the training presentations")
+        mean = features.mean(0, dtype=np.float64).astype(np.float32)
+        centred = features - mean
+        scale = float(np.sqrt(np.mean(np.square(centred, dtype=np.float32), dtype=np.float64)))
+        if not scale > 0:
+            raise DataError("all responses are equal: the network does not tell any two images apart")
+        centred /= np.float32(scale)
+        solve = self._lbfgs if self.optimiser == "lbfgs" else self._adam
+        weights, bias = solve(centred, labels, len(classes), seed, run or RunContext())
+        raw = weights / scale
+        result = readout_dataset(raw, bias - raw @ mean.astype(np.float64), classes)
+        result["fitted_stimulus_id"] = ("fitted", np.unique(representation["stimulus_id"].values))
+        result["fitted_stimulus_id"].attrs.update(long_name="stimuli that the readout was fitted to", units="1")
+        result.attrs["neuroids"] = features.shape[1]
+        return result
+
+    def _lbfgs(
+        self, features: np.ndarray, labels: np.ndarray, classes: int, seed: int, run: RunContext
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Minimise the penalised mean cross-entropy over the whole training set with torch's L-BFGS."""
+        device = run.torch_device()
+        x, y = torch.as_tensor(features).to(device), torch.as_tensor(labels).to(device)
+        weights = torch.zeros(classes, x.shape[1], device=device, requires_grad=True)
+        bias = torch.zeros(classes, device=device, requires_grad=True)
+        solver = torch.optim.LBFGS(
+            [weights, bias],
+            max_iter=self.max_iterations,
+            history_size=20,
+            tolerance_grad=self.tolerance,
+            tolerance_change=0.0,
+            line_search_fn="strong_wolfe",
+        )
+
+        def objective() -> Tensor:
+            solver.zero_grad()
+            loss = nn.functional.cross_entropy(x @ weights.T + bias, y) + self.penalty * weights.square().sum()
+            loss.backward()
+            return loss
+
+        solver.step(objective)  # type: ignore[arg-type]
+        return weights.detach().cpu().double().numpy(), bias.detach().cpu().double().numpy()
+
+    def _adam(
+        self, features: np.ndarray, labels: np.ndarray, classes: int, seed: int, run: RunContext
+    ) -> tuple[np.ndarray, np.ndarray]:
+        device = run.torch_device()
+        module = nn.Linear(features.shape[1], classes)
+        nn.init.zeros_(module.weight)
+        nn.init.zeros_(module.bias)
+        module.to(device)
+        x, y = torch.as_tensor(features).to(device), torch.as_tensor(labels).to(device)
+        schedule = Schedule(self.epochs, self.batch_size, self.rate, self.milestones)
+        penalties = [_Ridge(self.penalty)] if self.penalty else []
+        train(module, x, y, schedule=schedule, seed=seed, name="readout", penalties=penalties, run=run)
+        return module.weight.detach().cpu().double().numpy(), module.bias.detach().cpu().double().numpy()
+
+
+class _Ridge:
+    """Sum of squares of the weights of a linear readout, its bias left out."""
+
+    kind = "ridge"
+
+    def __init__(self, strength: float):
+        self.strength = strength
+
+    def __call__(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        assert isinstance(module, nn.Linear)
+        return module.weight.square().sum()
+
+
+def stacked(representation: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return features (sample, neuroid) float32 and labels (sample,); repeats become samples of their own."""
+    response = representation["response"]
+    check_finite(response.values, "response")
+    labels = representation["label"].values.astype(np.int64)
+    if "repeat" in response.dims:
+        response = response.transpose("repeat", "presentation", "neuroid")
+        labels = np.tile(labels, response.sizes["repeat"])
+    return response.values.reshape(-1, response.sizes["neuroid"]).astype(np.float32), labels
+
+
+def readout_dataset(weights: np.ndarray, bias: np.ndarray, classes: list[str]) -> xr.Dataset:
+    """Return weights (class, neuroid) and bias (class,) as a readout."""
+    result = xr.Dataset(
+        {
+            "readout_weights": (("class", "neuroid"), np.asarray(weights, np.float32)),
+            "readout_bias": ("class", np.asarray(bias, np.float32)),
+        },
+        coords={"class": np.asarray(classes, dtype=str)},
+    )
+    return describe(
+        result,
+        {
+            "readout_weights": ("weights from the responses to the logits", "1"),
+            "readout_bias": ("bias of the logits", "1"),
+            "class": ("name of the class", "1"),
+        },
+    )
+
+
+def predict(readout: xr.Dataset, representation: xr.Dataset) -> np.ndarray:
+    """Return the predicted class of each presentation; with repeats, of the mean logits over them."""
+    response = representation["response"]
+    if "repeat" in response.dims:
+        response = response.mean("repeat")
+    values = response.transpose("presentation", "neuroid").values
+    logits = values @ readout["readout_weights"].values.T + readout["readout_bias"].values
+    return np.asarray(logits.argmax(1))
+
+
+def score(readout: xr.Dataset, representation: xr.Dataset, *, allow_seen: bool = False) -> xr.DataArray:
+    """Return whether each presentation is classified correctly, ``correct(presentation)`` as 0 and 1.
+
+    Parameters
+    ----------
+    readout, representation : xr.Dataset
+    allow_seen : bool
+        Permit stimuli that the readout was fitted to, to measure the training accuracy.
+
+    Raises
+    ------
+    SplitError
+        If a stimulus was used for fitting and `allow_seen` is not set.
+    """
+    if not allow_seen and "fitted_stimulus_id" in readout:
+        seen = readout["fitted_stimulus_id"].values
+        require_disjoint(representation["stimulus_id"].values, seen, "scoring of a readout")
+    correct = predict(readout, representation) == representation["label"].values
+    return xr.DataArray(
+        correct.astype(np.int8),
+        dims="presentation",
+        coords={"stimulus_id": representation["stimulus_id"]},
+        name="correct",
+        attrs={"long_name": "1 if classified correctly", "units": "1"},
+    )

@@ -1,0 +1,182 @@
+"""The one training loop of torch modules: readouts and backprop networks.
+
+Shuffles are keyed by (seed, epoch), so a killed training resumes from the last epoch it saved and ends with the
+same weights as one that was not killed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from biorep import rng
+from biorep.atomic import write_with
+from biorep.context import RunContext
+from biorep.errors import NumericalError
+
+
+class Penalty(Protocol):
+    """A term of the loss; `strength` multiplies it."""
+
+    kind: str
+    strength: float
+
+    def __call__(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the penalty of a module at a mini-batch, before it is multiplied by its strength."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+    rate : float
+        Learning rate of Adam in the first epoch.
+    milestones : mapping of int to float
+        Epoch (counted from 0) from which another learning rate holds.
+    """
+
+    epochs: int
+    batch_size: int
+    rate: float
+    milestones: Mapping[int, float]
+
+    def rate_at(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0."""
+        passed = [start for start in self.milestones if start <= epoch]
+        return self.milestones[max(passed)] if passed else self.rate
+
+
+def train(
+    module: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    schedule: Schedule,
+    seed: int,
+    name: str,
+    penalties: Sequence[Penalty] = (),
+    run: RunContext | None = None,
+    on_epoch: Callable[[int], None] | None = None,
+) -> dict[str, list[float]]:
+    """Minimise cross-entropy plus penalties with Adam, in place.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Inputs to logits; on the device of the inputs.
+    inputs : Tensor, (presentation, ...)
+    labels : Tensor of int64, (presentation,)
+    schedule : Schedule
+    seed : int
+        Seed of the shuffles.
+    name : str
+        For progress, checkpoints and the random stream.
+    penalties : sequence of Penalty
+    run : RunContext, optional
+    on_epoch : callable, optional
+        Called with the number of the epoch that is about to begin.
+
+    Returns
+    -------
+    dict
+        Per epoch: the mean ``loss`` (cross-entropy alone), ``accuracy`` on the training batches, and the mean
+        of each penalty times its strength.
+
+    Raises
+    ------
+    NumericalError
+        If the loss becomes NaN or infinite.
+    """
+    run = run or RunContext()
+    optimiser = torch.optim.Adam(module.parameters(), lr=schedule.rate)
+    checkpoint = _Checkpoint(run, name, module, optimiser)
+    history, start = checkpoint.load()
+    module.train()
+    for epoch in run.track(range(start, schedule.epochs), f"{name}: epochs", schedule.epochs - start):
+        if on_epoch is not None:
+            on_epoch(epoch)
+        for group in optimiser.param_groups:
+            group["lr"] = schedule.rate_at(epoch)
+        order = torch.as_tensor(rng.stream(seed, name, "shuffle", epoch).permutation(len(inputs))).to(inputs.device)
+        row = _epoch(module, inputs, labels, order, schedule.batch_size, optimiser, penalties)
+        if not np.isfinite(row["loss"]):
+            raise NumericalError(
+                f"{name}: the loss became {row['loss']} in epoch {epoch + 1} at learning rate "
+                f"{schedule.rate_at(epoch):g}. Lower the rate, or the ReLU power if it is high."
+            )
+        for key, value in row.items():
+            history.setdefault(key, []).append(value)
+        checkpoint.save(history, epoch + 1)
+    checkpoint.remove()
+    module.eval()
+    return history
+
+
+def _epoch(
+    module: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    order: Tensor,
+    batch_size: int,
+    optimiser: torch.optim.Optimizer,
+    penalties: Sequence[Penalty],
+) -> dict[str, float]:
+    sums = torch.zeros(2 + len(penalties), dtype=torch.float64, device=inputs.device)
+    for chosen in torch.split(order, batch_size):
+        batch, target = inputs[chosen], labels[chosen]
+        logits = module(batch)
+        loss = nn.functional.cross_entropy(logits, target)
+        terms = [penalty.strength * penalty(module, batch, target) for penalty in penalties]
+        optimiser.zero_grad(set_to_none=True)
+        torch.stack([loss, *terms]).sum().backward()
+        optimiser.step()
+        hits = (logits.argmax(1) == target).double().mean()
+        row = torch.stack([loss.detach().double(), hits, *(term.detach().double() for term in terms)])
+        sums += row * len(chosen)
+    means = (sums / len(order)).tolist()
+    names = ["loss", "accuracy", *(f"penalty_{penalty.kind}" for penalty in penalties)]
+    return dict(zip(names, means, strict=True))
+
+
+class _Checkpoint:
+    """Weights, optimiser and history at the end of an epoch, in the run's folder; without one nothing happens."""
+
+    def __init__(self, run: RunContext, name: str, module: nn.Module, optimiser: torch.optim.Optimizer):
+        self.path: Path | None = run.checkpoint / f"{name}.pt" if run.checkpoint else None
+        self.module, self.optimiser = module, optimiser
+        self.every, self.last = run.checkpoint_every, time.monotonic()
+
+    def load(self) -> tuple[dict[str, list[float]], int]:
+        if self.path is None or not self.path.is_file():
+            return {}, 0
+        saved = torch.load(self.path, weights_only=True)
+        self.module.load_state_dict(saved["module"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        return saved["history"], saved["epoch"]
+
+    def save(self, history: dict[str, list[float]], epoch: int) -> None:
+        if self.path is None or time.monotonic() - self.last < self.every:
+            return
+        saved = {
+            "module": self.module.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "history": history,
+            "epoch": epoch,
+        }
+        write_with(self.path, lambda path: torch.save(saved, path))
+        self.last = time.monotonic()
+
+    def remove(self) -> None:
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)

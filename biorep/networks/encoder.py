@@ -1,0 +1,121 @@
+"""Frozen networks as torch modules: pixels in [0, 1] to responses, normalisation inside."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from biorep.errors import DataError
+
+#: Images encoded at once; bounds the memory, changes nothing else.
+BATCH = 1000
+
+
+class Encoder(nn.Module, ABC):
+    """A frozen network: ``response = activation(preactivation(normalise(image)))``.
+
+    Parameters
+    ----------
+    inputs, neuroids : int
+        Numbers of values of an image and of responses.
+    input_norm : float, optional
+        Each image is divided by its Lp norm with this p; None leaves it alone. A black image stays black.
+    power : float, optional
+        Exponent n of the ReLU^n of `activation`; None: the identity.
+    """
+
+    def __init__(self, inputs: int, neuroids: int, *, input_norm: float | None, power: float | None):
+        super().__init__()
+        self.inputs, self.neuroids = inputs, neuroids
+        self.input_norm, self.power = input_norm, power
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return images (presentation, ...) as normalised rows, (presentation, input)."""
+        rows = images.flatten(1)
+        if rows.shape[1] != self.inputs:
+            raise DataError(f"the network was trained on images of {self.inputs} values, got {rows.shape[1]}")
+        return normalised(rows, self.input_norm)
+
+    @abstractmethod
+    def preactivation(self, rows: Tensor) -> Tensor:
+        """Return the currents of the last layer for normalised rows, (presentation, neuroid)."""
+
+    def activation(self, currents: Tensor) -> Tensor:
+        """Return the responses to currents, elementwise."""
+        return rectified_power(currents, self.power)
+
+    def preactivation_of(self, images: Tensor) -> Tensor:
+        """Return the currents for images (presentation, ...)."""
+        return self.preactivation(self.normalise(images))
+
+    def after_normalisation(self, rows: Tensor) -> Tensor:
+        """Return the responses to rows that are normalised already."""
+        return self.activation(self.preactivation(rows))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the responses to images (presentation, ...), (presentation, neuroid)."""
+        return self.after_normalisation(self.normalise(images))
+
+
+class LinearEncoder(Encoder):
+    """One layer: ``relu(W x) ** power``; `weights` is (neuroid, input)."""
+
+    def __init__(self, weights: Tensor, *, input_norm: float | None, power: float | None):
+        super().__init__(weights.shape[1], weights.shape[0], input_norm=input_norm, power=power)
+        self.register_buffer("weights", weights)
+        self.weights: Tensor
+
+    def preactivation(self, rows: Tensor) -> Tensor:
+        """Return ``W x`` for rows x."""
+        return rows @ self.weights.T
+
+
+class IdentityEncoder(Encoder):
+    """Responses that are the (normalised) pixels."""
+
+    def __init__(self, inputs: int, *, input_norm: float | None):
+        super().__init__(inputs, inputs, input_norm=input_norm, power=None)
+
+    def preactivation(self, rows: Tensor) -> Tensor:
+        """Return the rows."""
+        return rows
+
+
+def normalised(rows: Tensor, norm: float | None) -> Tensor:
+    """Return rows (presentation, input) divided by their Lp norms; rows of zeros stay zero."""
+    if norm is None:
+        return rows
+    return rows / rows.norm(p=norm, dim=1, keepdim=True).clamp_min(1e-12)
+
+
+def rectified_power(currents: Tensor, power: float | None) -> Tensor:
+    """Return ``max(0, h) ** n``; None returns the currents."""
+    if power is None:
+        return currents
+    rectified = torch.relu(currents)
+    return rectified if power == 1 else rectified**power
+
+
+class ArrayBatches(Sequence[Tensor]):
+    """Slices of an array along its first dim, as tensors."""
+
+    def __init__(self, values: np.ndarray, size: int):
+        self.values, self.size = values, size
+
+    def __len__(self) -> int:
+        return -(-len(self.values) // self.size)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        part = self.values[index * self.size : (index + 1) * self.size]
+        return torch.as_tensor(np.ascontiguousarray(part))
+
+
+def batches(values: np.ndarray, size: int = BATCH) -> ArrayBatches:
+    """Return the slices of an array (presentation, ...) as tensors of at most `size` presentations."""
+    return ArrayBatches(values, size)

@@ -1,0 +1,195 @@
+"""Krotov & Hopfield (2019): local Hebbian learning with winner-takes-all inhibition, in its fast rank form.
+
+Each hidden unit has a current, the p-bracket of its weights with the input, ``I = sum_i W_i |W_i|^(p-2) v_i``.
+The unit with the largest current wins and moves towards the input, the unit at rank k moves away from it with
+strength delta, all others rest::
+
+    dW = g (R^p v - I W),   g = 1 | -delta | 0
+
+so that the weights of a unit that keeps learning converge to the norm ``sum_i |W_i|^p = R^p``. The response of
+the trained network is ``relu(I) ** power``. One step of learning is in `kh_update.py`.
+
+Krotov, D. & Hopfield, J. J. (2019). Unsupervised learning by competing hidden units. PNAS 116, 7723-7731.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from biorep import rng
+from biorep.atomic import write_with
+from biorep.config import setting
+from biorep.context import RunContext
+from biorep.errors import ConfigError, NumericalError
+from biorep.networks.base import DifferentiableNetwork, flat_images, image_shape, set_report
+from biorep.networks.convergence import convergence
+from biorep.networks.encoder import Encoder, LinearEncoder, normalised
+from biorep.networks.kh_update import DeltaMode, Rule, SparseUpdate, bracket
+from biorep.schema import describe
+
+
+class KrotovHopfield(DifferentiableNetwork):
+    """Krotov-Hopfield layer.
+
+    The published settings are in ``models/krotov_hopfield_2019_mnist.yaml`` and
+    ``models/holzhausen_2024_cifar10.yaml``.
+    """
+
+    reference: ClassVar[str] = "Krotov & Hopfield (2019), PNAS 116, 7723-7731, arXiv:1806.10181"
+
+    kind: Literal["krotov-hopfield"] = "krotov-hopfield"
+    units: int = setting(2000, ge=2, description="number of hidden units")
+    p: float = setting(3.0, ge=1, description="Lebesgue exponent of the inner product")
+    k: int = setting(7, ge=2, description="rank of the unit that learns with the opposite sign")
+    delta: float = setting(0.4, ge=0, description="strength of the opposite learning")
+    delta_mode: DeltaMode = setting("kth", description="kth: rank k alone; all-losers: ranks 2 to k")
+    radius: float = setting(1.0, gt=0, description="norm R that the weights of a unit converge to")
+    epochs: int = setting(100, ge=0, description="passes over the training images")
+    batch_size: int = setting(100, ge=1, description="images per update; a last incomplete batch is left out")
+    rate: float = setting(0.04, gt=0, description="largest change of a weight in the first epoch")
+    schedule: Literal["linear", "constant"] = setting("linear", description="linear: rate (1 - epoch / epochs)")
+    init: Literal["normal", "images"] = setting(
+        "normal", description="normal: N(init_mean, init_sd^2); images: random training images scaled to norm R"
+    )
+    init_mean: float = setting(0.0, description="mean of the initial weights")
+    init_sd: float = setting(1.0, ge=0, description="standard deviation of the initial weights (normal)")
+    inference: Literal["plain", "p"] = setting(
+        "p", description="current at inference: plain W v (Krotov & Hopfield) or the p-bracket (Holzhausen et al.)"
+    )
+    power: float = setting(4.5, gt=0, description="exponent n of the ReLU^n")
+
+    def rule(self) -> Rule:
+        """Return the parameters of the update."""
+        if self.k > self.units:
+            raise ConfigError(f"k = {self.k} asks for rank {self.k} among only {self.units} units; lower k or add units")
+        return Rule(p=self.p, k=self.k, delta=self.delta, radius=self.radius, delta_mode=self.delta_mode)
+
+    def rate_at(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0."""
+        return self.rate * (1 - epoch / self.epochs) if self.schedule == "linear" else self.rate
+
+    def fit(self, dataset: xr.Dataset, *, seed: int, run: RunContext | None = None) -> xr.Dataset:
+        """Learn without labels.
+
+        Parameters
+        ----------
+        dataset : xr.Dataset
+            Training images; labels are not looked at.
+        seed : int
+        run : RunContext, optional
+            With a checkpoint folder, a killed training goes on from its last checkpoint and ends with the
+            same weights as one that was not killed.
+
+        Returns
+        -------
+        xr.Dataset
+            ``weights(neuroid, input)``, per unit its `norm`, its `wins` over the training images and whether
+            it counts as `used`, and the learning history ``share_of_winners(epoch)``.
+
+        Raises
+        ------
+        SplitError
+            If test images are among the training images.
+        NumericalError
+            If the weights become NaN or infinite.
+        """
+        self.check_fitting(dataset)
+        rule, run = self.rule(), run or RunContext()
+        device = run.torch_device()
+        inputs = normalised(torch.as_tensor(flat_images(dataset)), self.input_norm).to(device)
+        if len(inputs) < self.batch_size:
+            raise ConfigError(f"batch_size = {self.batch_size}, but there are only {len(inputs)} training images")
+        checkpoint = _Checkpoint(run)
+        weights, turnover, start = checkpoint.load() or (self._initial(inputs, seed), [], 0)
+        learner = SparseUpdate(weights.to(device), rule)
+        for epoch in run.track(range(start, self.epochs), f"{self.kind}: epochs", self.epochs - start):
+            turnover.append(self._epoch(learner, inputs, seed, epoch))
+            checkpoint.save(learner.weights, turnover, epoch + 1)
+        state = self._state(learner.weights, inputs, turnover)
+        state.attrs["image_shape"] = list(image_shape(dataset))
+        checkpoint.remove()
+        return state
+
+    def module(self, state: xr.Dataset) -> Encoder:
+        """Return the frozen layer as a torch module."""
+        weights = torch.as_tensor(state["weights"].values)
+        matrix = weights if self.inference == "plain" else bracket(weights, self.p)
+        return LinearEncoder(matrix, input_norm=self.input_norm, power=self.power)
+
+    def _initial(self, inputs: Tensor, seed: int) -> Tensor:
+        generator = rng.stream(seed, self.kind, "weights")
+        if self.init == "normal":
+            draws = generator.standard_normal((self.units, inputs.shape[1]), dtype=np.float32)
+            return torch.as_tensor(draws * np.float32(self.init_sd) + np.float32(self.init_mean))
+        chosen = generator.choice(len(inputs), self.units, replace=self.units > len(inputs))
+        images = inputs[torch.as_tensor(chosen).to(inputs.device)]
+        return self.radius * normalised(images, self.p)
+
+    def _epoch(self, learner: SparseUpdate, inputs: Tensor, seed: int, epoch: int) -> float:
+        """Learn from every image once; return the share of units that won at least once."""
+        order = torch.as_tensor(rng.stream(seed, self.kind, "shuffle", epoch).permutation(len(inputs)))
+        order = order.to(inputs.device)
+        rate = self.rate_at(epoch)
+        won = torch.zeros(self.units, dtype=torch.bool, device=inputs.device)
+        for first in range(0, len(inputs) - self.batch_size + 1, self.batch_size):
+            won[learner.step(inputs[order[first : first + self.batch_size]], rate)] = True
+        if not bool(torch.isfinite(learner.weights).all()):
+            raise NumericalError(
+                f"{self.kind}: weights became NaN or infinite in epoch {epoch + 1} at rate {rate:g}. Lower 'rate' "
+                f"(now {self.rate:g}) or 'delta' (now {self.delta:g})."
+            )
+        return float(won.float().mean())
+
+    def _state(self, weights: Tensor, inputs: Tensor, turnover: list[float]) -> xr.Dataset:
+        wins = torch.zeros(self.units, dtype=torch.int64, device=inputs.device)
+        matrix = bracket(weights, self.p)
+        for rows in torch.split(inputs, 1000):
+            wins += torch.bincount((rows @ matrix.T).argmax(1), minlength=self.units)
+        state = xr.Dataset(
+            {
+                "weights": (("neuroid", "input"), weights.cpu().numpy()),
+                "share_of_winners": ("epoch", np.asarray(turnover)),
+            },
+            coords={"epoch": np.arange(1, len(turnover) + 1)},
+        )
+        describe(state, {"weights": ("weights from the normalised pixels", "1"), "epoch": ("epoch", "1")})
+        describe(state, {"share_of_winners": ("share of the units that won at least once in the epoch", "1")})
+        per_unit, report, warnings = convergence(state["weights"].values, wins.cpu().numpy(), self.p, self.radius)
+        set_report(state, report, warnings)
+        return state.assign(per_unit)
+
+
+class _Checkpoint:
+    """The weights at the end of an epoch, in a folder of the run; without a folder nothing happens."""
+
+    def __init__(self, run: RunContext):
+        self.path: Path | None = run.checkpoint / "krotov_hopfield.npz" if run.checkpoint else None
+        self.every, self.last = run.checkpoint_every, time.monotonic()
+
+    def load(self) -> tuple[Tensor, list[float], int] | None:
+        if self.path is None or not self.path.is_file():
+            return None
+        with np.load(self.path, allow_pickle=False) as saved:
+            return torch.as_tensor(saved["weights"]), saved["turnover"].tolist(), int(saved["epoch"])
+
+    def save(self, weights: Tensor, turnover: list[float], epoch: int) -> None:
+        if self.path is None or time.monotonic() - self.last < self.every:
+            return
+
+        def write(path: Path) -> None:
+            with open(path, "wb") as file:
+                np.savez(file, weights=weights.cpu().numpy(), turnover=turnover, epoch=epoch)
+
+        write_with(self.path, write)
+        self.last = time.monotonic()
+
+    def remove(self) -> None:
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)

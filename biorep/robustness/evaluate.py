@@ -1,0 +1,312 @@
+"""Robustness of a classifier: attacks and noise over grids of epsilons, as one labelled tree."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from pydantic import field_validator
+from torch import Tensor
+
+from biorep import rng
+from biorep.bridge.classifier import Classifier, Space
+from biorep.config import Config, setting
+from biorep.context import RunContext
+from biorep.robustness.critical import Attack, Outcome, median, sweep
+from biorep.robustness.fgsm import fgsm
+from biorep.robustness.noise import add_noise, noise_directions
+from biorep.robustness.perturbation import Loss, Norm, gradient_and_logits, unit_start
+from biorep.robustness.pgd import pgd
+from biorep.schema import check_dataset, describe, require_disjoint, require_splits
+
+#: Images attacked at once; bounds the memory, changes nothing else.
+BATCH = 500
+
+
+def _grid(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Return an epsilon grid with its leading 0; raise ValueError if it does not ascend."""
+    grid = values if values and values[0] == 0 else (0.0, *values)
+    if any(b <= a for a, b in zip(grid, grid[1:], strict=False)):
+        raise ValueError(f"epsilons must be non-negative and ascend, got {list(values)}")
+    return grid
+
+
+class Robustness(Config):
+    """Which attacks to run, on how many images, at which epsilons.
+
+    A grid that is empty leaves its group out; 0 is added in front of each grid, where the accuracy is the clean one.
+    """
+
+    images: int = setting(1000, ge=1, description="test images, the first ones of a recorded permutation")
+    split: Literal["test", "validation"] = setting(
+        "test", description="choices are made on validation", neutral="test"
+    )
+    space: Space = setting("pixel", description="normalised: attack the images after their normalisation")
+    attacks: tuple[Literal["fgsm", "pgd"], ...] = setting(("fgsm", "pgd"), description="attacks to run")
+    linf: tuple[float, ...] = setting((0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5), description="L-inf epsilons")
+    l2: tuple[float, ...] = setting((0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 6.0), description="L2 epsilons")
+    noise: tuple[float, ...] = setting((0.05, 0.1, 0.2, 0.3, 0.5, 1.0), description="SDs of Gaussian noise")
+    noise_draws: int = setting(10, ge=1, description="independent draws of the noise")
+    noise_clipped: bool = setting(True, description="clip noisy images to the value range")
+    steps: int = setting(40, ge=1, description="steps of PGD")
+    relative_step: float | None = setting(None, gt=0, description="PGD step / epsilon; null: 2.5 / steps")
+    restarts: int = setting(1, ge=1, description="random starts of PGD; 1 start is random too")
+    loss: Loss = setting("margin", description="loss that PGD increases; FGSM uses the cross-entropy")
+    refinements: int = setting(6, ge=0, description="bisections of the critical distance after the grid")
+
+    _check_linf = field_validator("linf", "l2", "noise")(_grid)
+
+    def evaluate(
+        self,
+        classifier: Classifier,
+        dataset: xr.Dataset,
+        *,
+        fitted: np.ndarray | None = None,
+        seed: int = 0,
+        run: RunContext | None = None,
+    ) -> xr.DataTree:
+        """Attack a classifier.
+
+        Parameters
+        ----------
+        classifier : Classifier
+            From `biorep.bridge.classifier`.
+        dataset : xr.Dataset
+            Images of the split to attack.
+        fitted : array of str, optional
+            Stimuli that the classifier was fitted to; an overlap is an error.
+        seed : int
+            Seed of random starts, noise, and the choice of images.
+        run : RunContext, optional
+
+        Returns
+        -------
+        xr.DataTree
+            At the root ``clean_correct(presentation)`` and ``clean_accuracy``. In the groups ``linf`` and
+            ``l2``: ``correct(attack, epsilon, presentation)``, ``accuracy`` and ``relative_accuracy``
+            ``(attack, epsilon)``, ``critical_distance`` and ``critical_l2`` ``(attack, presentation)``, and
+            their medians over all and over the correctly classified images. In ``noise``:
+            ``accuracy(epsilon)`` over the draws, ``share_correct(epsilon, presentation)`` and the critical
+            distance along the direction of the first draw.
+
+        Raises
+        ------
+        SplitError
+            If the images are not of the split, or were used for fitting.
+        """
+        check_dataset(dataset)
+        require_splits(dataset, [self.split], "an evaluation of robustness")
+        chosen = _choose(dataset, self.images)
+        if fitted is not None:
+            require_disjoint(chosen["stimulus_id"].values, fitted, "an evaluation of robustness")
+        target = _Target(classifier, chosen, self, seed, run or RunContext())
+        groups: dict[str, xr.Dataset] = {"/": target.root()}
+        norms: tuple[tuple[Norm, tuple[float, ...]], ...] = (("linf", self.linf), ("l2", self.l2))
+        for norm, grid in norms:
+            if len(grid) > 1 and self.attacks:
+                groups[norm] = target.attacked(norm, list(grid))
+        if len(self.noise) > 1:
+            groups["noise"] = target.noisy(list(self.noise))
+        warnings = [text for group in groups.values() for text in json.loads(group.attrs.pop("warnings", "[]"))]
+        groups["/"].attrs |= {"space": self.space, "warnings": json.dumps(warnings)}
+        return xr.DataTree.from_dict(groups)
+
+
+def _choose(dataset: xr.Dataset, count: int) -> xr.Dataset:
+    n = dataset.sizes["presentation"]
+    order = rng.stream(0, "robustness-images", n).permutation(n)[:count]
+    return dataset.isel(presentation=np.sort(order))
+
+
+class _Target:
+    """A classifier and the images that it is attacked with."""
+
+    def __init__(self, classifier: Classifier, dataset: xr.Dataset, plan: Robustness, seed: int, run: RunContext):
+        device = run.torch_device()
+        self.model, self.plan, self.seed, self.run = classifier.to(device), plan, seed, run
+        with torch.no_grad():
+            self.images = classifier.prepare(torch.as_tensor(dataset["image"].values).to(device))
+        self.labels = torch.as_tensor(dataset["label"].values).to(device)
+        low, high = dataset["image"].attrs["value_range"]
+        self.bounds = (float(low), float(high))
+        self.coords = {"stimulus_id": dataset["stimulus_id"], "label": dataset["label"]}
+        self.clean = torch.cat([self._correct(i, self.images[i]) for i in torch.arange(len(self.images)).split(BATCH)])
+
+    def _correct(self, index: Tensor, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.model(images).argmax(1) == self.labels[index]
+
+    def root(self) -> xr.Dataset:
+        clean = self.clean.cpu().numpy()
+        root = xr.Dataset(
+            {"clean_correct": ("presentation", clean.astype(np.int8)), "clean_accuracy": clean.mean()},
+            coords=self.coords,
+        )
+        describe(root, {"clean_correct": ("1 if the unperturbed image is classified correctly", "1")})
+        return describe(root, {"clean_accuracy": ("share of unperturbed images classified correctly", "1")})
+
+    # ------------------------------------------------------------------------------------------------ attacks
+
+    def attacked(self, norm: Norm, epsilons: list[float]) -> xr.Dataset:
+        """Return the group of one norm."""
+        outcomes = []
+        for name in self.run.track(self.plan.attacks, f"robustness: {norm}", len(self.plan.attacks)):
+            attack = self._fgsm(norm) if name == "fgsm" else self._pgd(norm)
+            outcomes.append(self._sweep(attack, epsilons, norm))
+        group = _tabulate(outcomes, list(self.plan.attacks), epsilons, self.clean.cpu().numpy())
+        group.attrs["warnings"] = json.dumps(self._zero_gradients(norm))
+        return group.assign_coords(stimulus_id=self.coords["stimulus_id"])
+
+    def _sweep(self, attack: Attack, epsilons: list[float], norm: Norm) -> Outcome:
+        return sweep(
+            self.model,
+            self.images,
+            self.labels,
+            self.clean,
+            _in_batches(attack),
+            epsilons=epsilons,
+            norm=norm,
+            refinements=self.plan.refinements,
+        )
+
+    def _fgsm(self, norm: Norm) -> Attack:
+        def attack(index: Tensor, epsilon: Tensor) -> Tensor:
+            return fgsm(
+                self.model, self.images[index], self.labels[index], epsilon=epsilon, norm=norm, bounds=self.bounds
+            )
+
+        return attack
+
+    def _pgd(self, norm: Norm) -> Attack:
+        plan = self.plan
+        shape = tuple(self.images.shape)
+        starts = [unit_start(shape, norm, self.seed, restart) for restart in range(plan.restarts)]
+
+        def attack(index: Tensor, epsilon: Tensor) -> Tensor:
+            best = self.images[index]
+            open_ = torch.arange(len(index))
+            for start in starts:
+                chosen = index[open_]
+                found = pgd(
+                    self.model,
+                    self.images[chosen],
+                    self.labels[chosen],
+                    epsilon=epsilon[open_],
+                    norm=norm,
+                    steps=plan.steps,
+                    relative_step=plan.relative_step,
+                    loss=plan.loss,
+                    start=start[chosen].to(self.images),
+                    bounds=self.bounds,
+                )
+                best = best.clone()
+                best[open_] = found
+                open_ = open_[self._correct(chosen, found).cpu()]
+                if not len(open_):
+                    break
+            return best
+
+        return attack
+
+    def _zero_gradients(self, norm: Norm) -> list[str]:
+        """Warn where an attack has no gradient to follow: robustness that is none."""
+        losses: dict[str, Loss] = {"fgsm": "cross-entropy", "pgd": self.plan.loss}
+        warnings = []
+        for name in self.plan.attacks:
+            zero = 0
+            for index in torch.arange(len(self.images)).split(BATCH):
+                gradient, _ = gradient_and_logits(self.model, self.images[index], self.labels[index], losses[name])
+                zero += int((gradient.flatten(1).abs().amax(1) == 0).sum())
+            if zero > 0.01 * len(self.images):
+                warnings.append(
+                    f"{name} ({norm}): the gradient of the {losses[name]} is exactly zero at "
+                    f"{100 * zero / len(self.images):.0f} % of the images, so this attack overstates the robustness."
+                )
+        return warnings
+
+    # -------------------------------------------------------------------------------------------------- noise
+
+    def noisy(self, epsilons: list[float]) -> xr.Dataset:
+        """Return the group of Gaussian noise; epsilon is its standard deviation."""
+        shape, bounds = tuple(self.images.shape), self.bounds if self.plan.noise_clipped else None
+        share = np.zeros((len(epsilons), len(self.images)))
+        for draw in self.run.track(range(self.plan.noise_draws), "robustness: noise", self.plan.noise_draws):
+            directions = noise_directions(shape, self.seed, draw).to(self.images)
+            for row, epsilon in enumerate(epsilons):
+                for index in torch.arange(len(self.images)).split(BATCH):
+                    noisy = add_noise(self.images[index], directions[index], epsilon=epsilon, bounds=bounds)
+                    share[row, index.numpy()] += self._correct(index, noisy).cpu().numpy()
+        share /= self.plan.noise_draws
+        along = noise_directions(shape, self.seed, 0).to(self.images)
+        outcome = self._sweep(
+            lambda index, epsilon: add_noise(self.images[index], along[index], epsilon=epsilon, bounds=bounds),
+            epsilons,
+            "l2",
+        )
+        group = xr.Dataset(
+            {
+                "share_correct": (("epsilon", "presentation"), share.astype(np.float32)),
+                "accuracy": ("epsilon", share.mean(1)),
+                "relative_accuracy": ("epsilon", share.mean(1) / max(share[0].mean(), np.finfo(float).tiny)),
+                "critical_distance": ("presentation", outcome.distance),
+                "median_critical_distance": median(outcome.distance),
+            },
+            coords={"epsilon": epsilons, "stimulus_id": self.coords["stimulus_id"]},
+        )
+        return describe(
+            group,
+            {
+                "epsilon": ("standard deviation of the noise", "1"),
+                "share_correct": ("share of the draws classified correctly", "1"),
+                "accuracy": ("accuracy over images and draws", "1"),
+                "relative_accuracy": ("accuracy / clean accuracy", "1"),
+                "critical_distance": ("L2 norm of the smallest noise along the first draw that fools", "1"),
+                "median_critical_distance": ("median over all images", "1"),
+            },
+        )
+
+
+def _in_batches(attack: Attack) -> Attack:
+    def batched(index: Tensor, epsilon: Tensor) -> Tensor:
+        parts = zip(index.split(BATCH), epsilon.split(BATCH), strict=True)
+        return torch.cat([attack(chosen, radius) for chosen, radius in parts])
+
+    return batched
+
+
+def _tabulate(outcomes: list[Outcome], names: list[str], epsilons: list[float], clean: np.ndarray) -> xr.Dataset:
+    correct = np.stack([outcome.correct for outcome in outcomes])
+    distance = np.stack([outcome.distance for outcome in outcomes])
+    accuracy = correct.mean(-1)
+    group = xr.Dataset(
+        {
+            "correct": (("attack", "epsilon", "presentation"), correct.astype(np.int8)),
+            "accuracy": (("attack", "epsilon"), accuracy),
+            "relative_accuracy": (("attack", "epsilon"), accuracy / max(clean.mean(), np.finfo(float).tiny)),
+            "critical_distance": (("attack", "presentation"), distance),
+            "critical_l2": (("attack", "presentation"), np.stack([outcome.l2 for outcome in outcomes])),
+            "median_critical_distance": ("attack", [median(row) for row in distance]),
+            "median_critical_distance_correct": (
+                "attack",
+                [median(row[clean]) if clean.any() else np.nan for row in distance],
+            ),
+        },
+        coords={"attack": names, "epsilon": epsilons},
+    )
+    return describe(
+        group,
+        {
+            "attack": ("attack", "1"),
+            "epsilon": ("radius of the ball, in units of the attacked images", "1"),
+            "correct": ("1 if the attacked image is still classified correctly", "1"),
+            "accuracy": ("share of all images that withstand", "1"),
+            "relative_accuracy": ("accuracy / clean accuracy", "1"),
+            "critical_distance": ("smallest norm that fools; inf: never fooled, 0: wrong without attack", "1"),
+            "critical_l2": ("L2 norm of that perturbation", "1"),
+            "median_critical_distance": ("median over all images", "1"),
+            "median_critical_distance_correct": ("median over the images that are classified correctly", "1"),
+        },
+    )

@@ -1,0 +1,8 @@
+"""Spectra: how the variance of a representation is spread over its principal components."""
+
+from __future__ import annotations
+
+from biorep.spectra.covariance import eigenspectrum
+from biorep.spectra.powerlaw import CONVENTIONS, fit_powerlaw
+
+__all__ = ["CONVENTIONS", "eigenspectrum", "fit_powerlaw"]

@@ -1,0 +1,105 @@
+"""The eigenspectrum of the covariance of a representation.
+
+In float64, with the true mean, and with a symmetric solver for eigenvalues only. In float32 the large common
+mean of rectified codes cancels and bends the tail: an exponent of 2.67 comes out as 2.51.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+import xarray as xr
+
+from biorep.errors import DataError
+from biorep.schema import check_finite, describe
+
+
+def eigenspectrum(representation: xr.Dataset | xr.DataArray, *, ddof: int = 1) -> xr.Dataset:
+    """Return the eigenvalues of the covariance over presentations.
+
+    Parameters
+    ----------
+    representation : xr.Dataset or xr.DataArray
+        ``response(presentation, neuroid)``; with a dim `repeat` the mean over repeats is taken.
+    ddof : int
+        The sum of squares is divided by ``n - ddof``.
+
+    Returns
+    -------
+    xr.Dataset
+        ``eigenvalue(component)`` in descending order for the min(n - 1, d) components that n centred
+        presentations of d neuroids can have; ``total_variance`` (the trace), ``participation_ratio``; attributes
+        `n_presentations`, `n_neuroids`, `n_silent` (neuroids without variance), `numerical_rank`, `method`.
+
+    Raises
+    ------
+    NumericalError
+        If a response is NaN or infinite.
+    DataError
+        If there are fewer than two presentations or nothing varies.
+
+    References
+    ----------
+    Stringer, C. et al. (2019). High-dimensional geometry of population responses in visual cortex. Nature 571.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> x = xr.DataArray(np.array([[1.0, 0], [-1, 0], [0, 2], [0, -2]]), dims=("presentation", "neuroid"))
+    >>> [round(float(value), 3) for value in eigenspectrum(x).eigenvalue]
+    [2.667, 0.667]
+    """
+    response = representation["response"] if isinstance(representation, xr.Dataset) else representation
+    if "repeat" in response.dims:
+        response = response.mean("repeat", dtype=np.float64)
+    values = response.transpose("presentation", "neuroid").values
+    check_finite(values, "response")
+    n, d = values.shape
+    if n < 2:
+        raise DataError(f"a covariance needs at least two presentations, got {n}")
+    centred = np.array(values, dtype=np.float64)
+    centred -= centred.mean(0)
+    eigenvalues, method = _eigenvalues(centred, n - ddof)
+    silent = int((np.abs(centred).max(0) == 0).sum())
+    if not eigenvalues[0] > 0:
+        raise DataError(f"none of the {d} neuroids varies over the {n} presentations: there is no spectrum")
+    result = xr.Dataset(
+        {
+            "eigenvalue": ("component", eigenvalues),
+            "total_variance": float(eigenvalues.sum()),
+            "participation_ratio": float(eigenvalues.sum() ** 2 / np.square(eigenvalues).sum()),
+        },
+        coords={"component": np.arange(1, len(eigenvalues) + 1)},
+        attrs={
+            "n_presentations": n,
+            "n_neuroids": d,
+            "n_silent": silent,
+            "numerical_rank": int((eigenvalues > max(n, d) * np.finfo(float).eps * eigenvalues[0]).sum()),
+            "ddof": ddof,
+            "method": method,
+        },
+    )
+    if isinstance(representation, xr.Dataset) and "layer" in representation.attrs:
+        result.attrs["layer"] = representation.attrs["layer"]
+    return describe(
+        result,
+        {
+            "eigenvalue": ("eigenvalue of the covariance", "1"),
+            "component": ("rank of the principal component", "1"),
+            "total_variance": ("sum of the eigenvalues", "1"),
+            "participation_ratio": ("(sum of eigenvalues)^2 / sum of squared eigenvalues", "1"),
+        },
+    )
+
+
+def _eigenvalues(centred: np.ndarray, denominator: int) -> tuple[np.ndarray, str]:
+    """Return descending eigenvalues of the covariance of centred rows, from the smaller of the two Gram forms."""
+    n, d = centred.shape
+    # A product of an array with its own transpose is a symmetric rank-k update in numpy: half the work.
+    if n <= d:
+        product, method = centred @ centred.T, "gram"
+    else:
+        product, method = centred.T @ centred, "covariance"
+    product /= denominator
+    ascending = scipy.linalg.eigh(product, eigvals_only=True, overwrite_a=True, check_finite=False, driver="evr")
+    return ascending[::-1][: min(n - 1, d)].copy(), method

@@ -1,0 +1,151 @@
+"""Power-law fits ``eigenvalue ~ rank^-alpha``, with the convention stored beside the number.
+
+Several conventions are in circulation under the same name and differ in the second decimal; a fit without its
+window and weights cannot be compared with anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from biorep.errors import ConfigError, DataError, choose
+from biorep.schema import describe
+
+Weight = Literal["1/rank", "none"]
+Negative = Literal["abs", "drop"]
+#: Fewer ranks than this give no exponent unless the window is asked for.
+SMALLEST_WINDOW = 20
+
+
+@dataclass(frozen=True)
+class Convention:
+    """Window (1-based ranks, both ends included), weights and policy for values that are not positive."""
+
+    first: int
+    last: int
+    weight: Weight
+    negative: Negative
+
+
+CONVENTIONS = {
+    "stringer-matlab": Convention(11, 500, "1/rank", "abs"),
+    "stringer-python": Convention(12, 500, "1/rank", "abs"),
+    "kong-models": Convention(10, 999, "1/rank", "abs"),
+    "alpha-req": Convention(11, 100, "1/rank", "abs"),
+    "holzhausen-images": Convention(11, 500, "none", "abs"),
+    "holzhausen-noise": Convention(11, 100, "none", "abs"),
+}
+
+
+def fit_powerlaw(
+    spectrum: xr.Dataset,
+    *,
+    first: int | None = None,
+    last: int | Literal["auto"] | None = None,
+    weight: Weight | None = None,
+    negative: Negative | None = None,
+    convention: str | None = None,
+) -> xr.Dataset:
+    """Fit a straight line to log eigenvalue against log rank.
+
+    Parameters
+    ----------
+    spectrum : xr.Dataset
+        What `eigenspectrum` returned.
+    first : int
+        First rank, 11 by default.
+    last : int or "auto"
+        Last rank, included. ``"auto"``, the default, is ``min(500, floor(0.8 min(n - 1, d)))``: beyond that
+        the finite sample bends the spectrum.
+    weight : {"1/rank", "none"}
+        Weights of the least squares; ``1/rank``, the default, gives every octave of ranks the same say.
+    negative : {"abs", "drop"}
+        What to do with values that are not positive; absolute values by default.
+    convention : str, optional
+        One of `CONVENTIONS`: sets window, weight and sign policy. The window ends before the spectrum's end.
+
+    Returns
+    -------
+    xr.Dataset
+        ``alpha``, ``log_intercept``, ``r2`` (weighted), ``residual_se`` (HC0: describes the wiggles of this
+        one spectrum, not the sampling error), ``first_rank``, ``last_rank``, ``n_not_positive``; attribute
+        `convention`.
+
+    Raises
+    ------
+    ConfigError
+        If a convention and one of its parts are both given, or the window is empty.
+    DataError
+        If the spectrum offers fewer than 20 ranks and no window was asked for.
+
+    References
+    ----------
+    Stringer et al. (2019), Nature 571, 361-365 (window 11-500, weights 1/rank).
+    """
+    given = [n for n, v in dict(first=first, last=last, weight=weight, negative=negative).items() if v is not None]
+    values = spectrum["eigenvalue"].values
+    limit = len(values)
+    if convention is not None:
+        choose(convention, CONVENTIONS, "convention")
+        if given:
+            raise ConfigError(f"convention='{convention}' sets window, weights and signs; do not give {given} as well")
+        rule = CONVENTIONS[convention]
+        start, stop = rule.first, min(rule.last, limit - 2)
+        weight, negative, label = rule.weight, rule.negative, convention
+    else:
+        start, weight, negative = first or 11, weight or "1/rank", negative or "abs"
+        n, d = int(spectrum.attrs["n_presentations"]), int(spectrum.attrs["n_neuroids"])
+        automatic = last in (None, "auto")
+        stop = min(500, int(0.8 * min(n - 1, d))) if automatic else int(last)  # type: ignore[arg-type]
+        if automatic and first is None and stop - start + 1 < SMALLEST_WINDOW:
+            raise DataError(
+                f"{n} presentations of {d} neuroids leave ranks {start} to {stop} for a fit, fewer than "
+                f"{SMALLEST_WINDOW}. Use more of both, or name the window with first= and last=."
+            )
+        label = "biorep"
+    if not 1 <= start < stop <= limit:
+        raise ConfigError(f"the window {start}-{stop} does not fit a spectrum of {limit} ranks")
+    ranks = np.arange(start, stop + 1, dtype=np.float64)
+    return _fitted(values[start - 1 : stop], ranks, weight, negative, label)
+
+
+def _fitted(values: np.ndarray, ranks: np.ndarray, weight: Weight, negative: Negative, label: str) -> xr.Dataset:
+    not_positive = int((values <= 0).sum())
+    keep = values > 0 if negative == "drop" else values != 0
+    x, y = np.log(ranks[keep]), np.log(np.abs(values[keep]))
+    if len(x) < 3:
+        raise DataError(f"only {len(x)} usable eigenvalues in the window: there is nothing to fit")
+    w = 1 / ranks[keep] if weight == "1/rank" else np.ones_like(x)
+    xc = x - np.average(x, weights=w)
+    yc = y - np.average(y, weights=w)
+    squares = (w * xc**2).sum()
+    slope = (w * xc * yc).sum() / squares
+    residual = yc - slope * xc
+    result = xr.Dataset(
+        {
+            "alpha": -slope,
+            "log_intercept": np.average(y, weights=w) - slope * np.average(x, weights=w),
+            "r2": 1 - (w * residual**2).sum() / max((w * yc**2).sum(), np.finfo(float).tiny),
+            "residual_se": np.sqrt(((w * xc * residual) ** 2).sum()) / squares,
+            "first_rank": int(ranks[0]),
+            "last_rank": int(ranks[-1]),
+            "n_not_positive": not_positive,
+        },
+        attrs={"convention": label, "weight": weight, "negative": negative},
+    )
+    return describe(
+        result,
+        {
+            "alpha": ("exponent of the power law", "1"),
+            "log_intercept": ("natural logarithm of the fitted eigenvalue at rank 1", "1"),
+            "r2": ("share of the weighted variance of log eigenvalues explained", "1"),
+            "residual_se": ("HC0 standard error of alpha from the residuals", "1"),
+            "first_rank": ("first rank of the window", "1"),
+            "last_rank": ("last rank of the window, included", "1"),
+            "n_not_positive": ("eigenvalues in the window that are not positive", "1"),
+        },
+    )

@@ -6,9 +6,9 @@ here live only the base class and the rules that all of them share.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -95,17 +95,33 @@ def digest(payload: Mapping[str, Any]) -> str:
 
 
 class Source:
-    """A parsed YAML document that remembers the line of every key path."""
+    """A parsed YAML document that remembers where every key path stands, as ``file:line``."""
 
-    def __init__(self, data: dict[str, Any], name: str, lines: dict[KeyPath, int]):
+    def __init__(self, data: dict[str, Any], name: str, lines: dict[KeyPath, str]):
         self.data, self.name, self.lines = data, name, lines
 
     def where(self, path: KeyPath) -> str:
         """Return ``file:line`` of the nearest key that the document contains."""
         for end in range(len(path), -1, -1):
             if path[:end] in self.lines:
-                return f"{self.name}:{self.lines[path[:end]]}"
+                return self.lines[path[:end]]
         return self.name
+
+    def part(self, path: KeyPath) -> Source:
+        """Return the mapping at a key path as a document of its own."""
+        data: Any = self.data
+        for key in path:
+            data = data[key]
+        lines = {key[len(path) :]: where for key, where in self.lines.items() if key[: len(path)] == path}
+        return Source(data, self.name, lines)
+
+    def changed(self, path: KeyPath, value: Any, lines: Mapping[KeyPath, str], where: str) -> Source:
+        """Return a copy in which `value` stands at `path`; `lines` say where its keys stand, relative to it."""
+        data = copy.deepcopy(self.data)
+        set_path(data, path, copy.deepcopy(value), where)
+        kept = {key: place for key, place in self.lines.items() if key[: len(path)] != path}
+        added = {(*path, *key): place for key, place in lines.items()}
+        return Source(data, self.name, {**kept, path: where, **added})
 
 
 def read_yaml(path: Path) -> Source:
@@ -128,7 +144,7 @@ def parse_yaml(text: str, name: str) -> Source:
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
-        lines: dict[KeyPath, int] = {}
+        lines: dict[KeyPath, str] = {}
         if node is not None:
             _note_lines(node, (), lines, name)
         data = loader.construct_document(node) if node is not None else {}
@@ -143,8 +159,8 @@ def parse_yaml(text: str, name: str) -> Source:
     return Source(cast(dict[str, Any], data), name, lines)
 
 
-def _note_lines(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], name: str) -> None:
-    lines.setdefault(path, node.start_mark.line + 1)
+def _note_lines(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, str], name: str) -> None:
+    lines.setdefault(path, f"{name}:{node.start_mark.line + 1}")
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
@@ -152,7 +168,7 @@ def _note_lines(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], name:
                 where = ".".join(map(str, (*path, key.value)))
                 raise ConfigError(f"{name}:{key.start_mark.line + 1}: key '{where}' stands here a second time")
             seen.add(key.value)
-            lines[(*path, key.value)] = key.start_mark.line + 1
+            lines[(*path, key.value)] = f"{name}:{key.start_mark.line + 1}"
             _note_lines(value, (*path, key.value), lines, name)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
@@ -162,7 +178,7 @@ def _note_lines(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], name:
 # -------------------------------------------------------------------------------------------------- validation
 
 
-def validate(model: type[C], source: Source, *, at: KeyPath = ()) -> C:
+def validate(model: type[C], source: Source) -> C:
     """Validate a document against a configuration.
 
     Parameters
@@ -170,8 +186,6 @@ def validate(model: type[C], source: Source, *, at: KeyPath = ()) -> C:
     model : subclass of Config
     source : Source
         The document.
-    at : tuple of str
-        Where in the document the configuration stands.
 
     Raises
     ------
@@ -179,19 +193,16 @@ def validate(model: type[C], source: Source, *, at: KeyPath = ()) -> C:
         One message with every mistake: file and line, key path, the value found, what is allowed, and the
         nearest known key.
     """
-    data: Any = source.data
-    for key in at:
-        data = data[key]
     try:
-        return model.model_validate(data)
+        return model.model_validate(source.data)
     except ValidationError as error:
-        lines = [explain(item, source, at, model) for item in error.errors()]
+        lines = [explain(item, source, model) for item in error.errors()]
         raise ConfigError("\n".join(lines)) from None
 
 
-def explain(item: Mapping[str, Any], source: Source, at: KeyPath, model: type[BaseModel]) -> str:
+def explain(item: Mapping[str, Any], source: Source, model: type[BaseModel]) -> str:
     """Return one line about one pydantic error."""
-    path = (*at, *item["loc"])
+    path = tuple(item["loc"])
     dotted = ".".join(map(str, path))
     where = source.where(path)
     if item["type"] == "extra_forbidden":
@@ -256,13 +267,13 @@ def _describe(model: type[BaseModel], loc: KeyPath) -> str:
 # ------------------------------------------------------------------------------------------------- overrides
 
 
-def apply_override(data: dict[str, Any], text: str) -> KeyPath:
-    """Apply one ``key.path=value`` override in place and return its path; the value is read as YAML.
+def parse_override(text: str) -> tuple[KeyPath, Any]:
+    """Return the key path and the value of ``key.path=value``; the value is read as YAML.
 
     Raises
     ------
     ConfigError
-        If the text has no ``=``, or the path leads through a value that is not a mapping.
+        If the text has no ``=`` or its value is not YAML.
     """
     key, sign, value = text.partition("=")
     if not sign or not key.strip():
@@ -271,9 +282,7 @@ def apply_override(data: dict[str, Any], text: str) -> KeyPath:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {text!r}: the value is not valid YAML") from error
-    path = tuple(key.strip().split("."))
-    set_path(data, path, parsed, f"--set {text!r}")
-    return path
+    return tuple(key.strip().split(".")), parsed
 
 
 def set_path(data: dict[str, Any], path: KeyPath, value: Any, where: str) -> None:
@@ -294,8 +303,3 @@ def set_path(data: dict[str, Any], path: KeyPath, value: Any, where: str) -> Non
         current[int(path[-1])] = value
     else:
         current[path[-1]] = value
-
-
-def is_number(value: object) -> bool:
-    """Return whether a value is a finite number (a bool is not)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -57,4 +57,4 @@ def network(kind: str, **settings: Any) -> Network:
         return cls.model_validate({"kind": kind, **settings})
     except ValidationError as error:
         source = Source(settings, kind, {})
-        raise ConfigError("\n".join(explain(item, source, (), cls) for item in error.errors())) from None
+        raise ConfigError("\n".join(explain(item, source, cls) for item in error.errors())) from None

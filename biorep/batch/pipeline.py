@@ -1,0 +1,204 @@
+"""One recipe executed, stage by stage: state -> representation -> readout, spectrum, robustness.
+
+Each stage has a key, the hash of everything that changes its result, its parents' keys included. A stage whose
+key is in the store already is not repeated, whichever run made it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from biorep import bridge, datasets, spectra
+from biorep.batch.plan import Planned
+from biorep.bridge.readout import score
+from biorep.config import digest, plain
+from biorep.context import RunContext
+from biorep.errors import DataError
+from biorep.networks.base import Layer, warnings_of
+from biorep.store import RunRecord, Stages
+
+Say = Callable[[str], None]
+Result = xr.Dataset | xr.DataTree
+
+
+class Pipeline:
+    """The stages of one recipe.
+
+    Parameters
+    ----------
+    planned : Planned
+        The run.
+    root : Path
+        Root of the store.
+    run : RunContext
+        Device and progress.
+    say : callable
+        Takes one line about each stage.
+    """
+
+    def __init__(self, planned: Planned, root: Path, run: RunContext, say: Say):
+        self.recipe, self.planned, self.run, self.say = planned.recipe, planned, run, say
+        self.stages = Stages(root)
+        self.keys: dict[str, str] = {}
+        self._memory: dict[tuple[str, ...], xr.Dataset] = {}
+        self.engine = f"torch-{run.torch_device().partition(':')[0]}"
+
+    def execute(self) -> RunRecord:
+        """Do what is left to do and return the keys of all stages."""
+        recipe = self.recipe
+        results: dict[str, Result] = {"state": self.state()}
+        if recipe.readout is not None or recipe.spectrum is not None:
+            results["representation"] = self.representation("test", self._layer())
+        if recipe.readout is not None:
+            results["readout"] = self.readout()
+        if recipe.spectrum is not None:
+            results["spectrum"] = self.spectrum()
+        if recipe.robustness is not None:
+            results["robustness"] = self.robustness()
+        warnings = [text for result in results.values() for text in warnings_of(result)]
+        return RunRecord(
+            self.planned.name,
+            plain_recipe(recipe),
+            self.planned.coordinates,
+            dict(self.keys),
+            list(dict.fromkeys(warnings)),
+        )
+
+    # ------------------------------------------------------------------------------------------------- stages
+
+    def state(self) -> Result:
+        """Train the network."""
+        recipe = self.recipe
+        payload = {"dataset": recipe.dataset.identity(), "network": recipe.network.hash_payload()}
+
+        def make(run: RunContext) -> xr.Dataset:
+            return recipe.network.fit(self._load(recipe.dataset.fit_on), seed=recipe.seed, run=run)
+
+        return self._stage("state", {**payload, "reference": recipe.network.reference}, make, ignore=("reference",))
+
+    def representation(self, split: str, layer: Layer) -> Result:
+        """Encode a split with the frozen network."""
+        payload = {"state": self.keys["state"], "split": split, "layer": layer}
+        return self._stage("representation", payload, lambda run: self._encoded(split, layer))
+
+    def readout(self) -> Result:
+        """Fit the readout, or take the network's own, and score it on validation and test."""
+        recipe, plan = self.recipe, self.recipe.readout
+        own = plan.source == "own" or (plan.source == "auto" and recipe.network.has_readout)
+        payload: dict[str, Any] = {"state": self.keys["state"]}
+        payload["readout"] = "own" if own else {**plan.hash_payload(), "source": "trained"}
+
+        def make(run: RunContext) -> xr.Dataset:
+            train = self._encoded(recipe.dataset.fit_on, "response")
+            if own:
+                state = self._result("state")
+                names = ["readout_weights", "readout_bias"]
+                fitted = state[names]
+                fitted["fitted_stimulus_id"] = ("fitted", train["stimulus_id"].values)
+                fitted.attrs = {"neuroids": state.sizes["neuroid"]}
+            else:
+                fitted = plan.fit(train, seed=recipe.seed, run=run)
+            return self._scored(fitted, train)
+
+        return self._stage("readout", payload, make)
+
+    def spectrum(self) -> Result:
+        """Take the eigenspectrum of the representation and fit a power law."""
+        plan = self.recipe.spectrum
+        payload = {"state": self.keys["state"], "spectrum": plan.hash_payload()}
+
+        def make(run: RunContext) -> xr.Dataset:
+            source = self.recipe.dataset.fit_on if plan.split == "train" else "test"
+            spectrum = spectra.eigenspectrum(self._encoded(source, plan.layer))
+            try:
+                fit = spectra.fit_powerlaw(spectrum, first=plan.first, last=plan.last, convention=plan.convention)
+            except DataError as error:
+                spectrum["alpha"] = np.nan
+                spectrum.attrs["warnings"] = f'["no exponent: {error}"]'
+                return spectrum
+            return spectrum.merge(fit).assign_attrs({**spectrum.attrs, **fit.attrs})
+
+        return self._stage("spectrum", payload, make)
+
+    def robustness(self) -> Result:
+        """Attack the classifier."""
+        plan = self.recipe.robustness
+        payload = {"readout": self.keys["readout"], "robustness": plan.hash_payload()}
+
+        def make(run: RunContext) -> xr.DataTree:
+            readout = self._result("readout")
+            model = bridge.classifier(self.recipe.network, self._result("state"), readout, space=plan.space)
+            seen = readout["fitted_stimulus_id"].values
+            images = self._load(plan.split)
+            return plan.evaluate(model, images, fitted=seen, seed=self.recipe.seed, run=run)
+
+        return self._stage("robustness", payload, make)
+
+    # ------------------------------------------------------------------------------------------------ helpers
+
+    def _stage(
+        self, kind: str, payload: dict[str, Any], make: Callable[[RunContext], Result], ignore: tuple[str, ...] = ()
+    ) -> Result:
+        config = {"kind": kind, "seed": self.recipe.seed, "engine": self.engine, **payload}
+        key = digest({name: value for name, value in config.items() if name not in ignore})
+        self.keys[kind] = key
+        if self.stages.done(kind, key):
+            self.say(f"{kind} {key}: done before")
+        else:
+            checkpoint = self.stages.folder(kind, key) / "checkpoint"
+            start = time.perf_counter()
+            result = make(replace(self.run, checkpoint=checkpoint))
+            seconds = time.perf_counter() - start
+            self.stages.save(kind, key, result, config=plain(config), seconds=seconds)
+            shutil.rmtree(checkpoint, ignore_errors=True)
+            self.say(f"{kind} {key}: {seconds:.1f} s")
+        return self._result(kind)
+
+    def _result(self, kind: str) -> xr.Dataset:
+        return self._once((kind,), lambda: self.stages.load(kind, self.keys[kind]))
+
+    def _load(self, split: str) -> xr.Dataset:
+        choice = self.recipe.dataset
+        return self._once(("images", split), lambda: datasets.load(choice.name, split, **choice.options()))
+
+    def _encoded(self, split: str, layer: Layer) -> xr.Dataset:
+        def make() -> xr.Dataset:
+            network, state, images = self.recipe.network, self._result("state"), self._load(split)
+            return network.encode(state, images, seed=self.recipe.seed, layer=layer, run=self.run)
+
+        return self._once(("encoded", split, layer), make)
+
+    def _once(self, name: tuple[str, ...], make: Callable[[], xr.Dataset]) -> xr.Dataset:
+        """Return what `make` gives, made once and kept as long as this run lasts."""
+        if name not in self._memory:
+            self._memory[name] = make()
+        return self._memory[name]
+
+    def _layer(self) -> Layer:
+        return self.recipe.spectrum.layer if self.recipe.spectrum is not None else "response"
+
+    def _scored(self, fitted: xr.Dataset, train: xr.Dataset) -> xr.Dataset:
+        test = self._encoded("test", "response")
+        correct = score(fitted, test)
+        scores = {"test_accuracy": float(correct.mean())}
+        scores["train_accuracy"] = float(score(fitted, train, allow_seen=True).mean())
+        if self.recipe.dataset.fit_on == "train":
+            scores["validation_accuracy"] = float(score(fitted, self._encoded("validation", "response")).mean())
+        result = fitted.assign(correct=correct.variable, **scores).assign_coords(stimulus_id=test["stimulus_id"])
+        for name in scores:
+            part = name.removesuffix("_accuracy")
+            result[name].attrs.update(long_name=f"share of the {part} images classified correctly", units="1")
+        return result
+
+
+def plain_recipe(recipe: Any) -> dict[str, Any]:
+    """Return a recipe as executed, defaults filled in, ready for YAML."""
+    return dict(recipe.model_dump(mode="json"))

@@ -1,0 +1,222 @@
+"""Plans: a base recipe and what is varied.
+
+A plan is a YAML file with ``recipe:`` (inline, or the name or path of another file) and any of
+
+``cases:``
+    label -> the keys that this case sets; the labels become the dim `model`.
+``grid:``
+    dotted key -> list of values, or ``{range: 10}``; every combination is run.
+``zip:``
+    dotted key -> list of values, taken together, first with first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from biorep import resources
+from biorep.batch.recipe import Recipe, recipe_from
+from biorep.config import KeyPath, Source, parse_override, read_yaml
+from biorep.errors import ConfigError, did_you_mean
+
+PLAN_KEYS = ("name", "about", "reference", "expected", "time", "recipe", "cases", "grid", "zip")
+MARKS = ("recipe", "cases", "grid", "zip")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a plan: its name, its recipe, and the values of what the plan varies."""
+
+    name: str
+    recipe: Recipe[Any]
+    coordinates: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan, expanded; a single recipe is a plan with one run and no dims."""
+
+    name: str
+    dims: list[str]
+    runs: list[Planned]
+    about: dict[str, str]
+
+
+#: One variation: the value of a dim, and the keys that it sets with the places where they stand.
+Change = tuple[dict[str, Any], list[tuple[KeyPath, Any, Source, str]]]
+
+
+def find(name: str | Path) -> Path:
+    """Return the file of a recipe or plan: a path, or the name of a published model.
+
+    Raises
+    ------
+    ConfigError
+        If there is neither a file nor a published model of that name.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = resources.models()
+    if str(name) in known:
+        return known[str(name)]
+    raise ConfigError(
+        f"there is no file and no published model {str(name)!r}{did_you_mean(name, known)} "
+        f"Published models: {', '.join(known)}."
+    )
+
+
+def read(name: str | Path, overrides: list[str] | None = None) -> Plan:
+    """Read a recipe or a plan and expand it.
+
+    Parameters
+    ----------
+    name : str or path
+        A file, or the name of a published model.
+    overrides : list of str, optional
+        ``key=value``. In a plan, keys under ``recipe``, ``cases``, ``grid`` and ``zip`` change the plan, all
+        others every run.
+
+    Raises
+    ------
+    ConfigError
+        With file, line and key path of every mistake.
+    """
+    path = find(name)
+    source = read_yaml(path)
+    changes = [(text, *parse_override(text)) for text in overrides or []]
+    is_plan = any(mark in source.data for mark in MARKS)
+    for text, key, value in changes:
+        if not is_plan or key[0] in PLAN_KEYS:
+            source = source.changed(key, value, {}, f"--set {text}")
+    if not is_plan:
+        source = _named(source, path)
+        return _single(recipe_from(source))
+    every = [(key, value, Source({}, "", {}), f"--set {text}") for text, key, value in changes if key[0] not in PLAN_KEYS]
+    return _expand(_named(source, path), path, every)
+
+
+def _named(source: Source, path: Path) -> Source:
+    return source if "name" in source.data else source.changed(("name",), path.stem, {}, source.name)
+
+
+def _single(recipe: Recipe[Any]) -> Plan:
+    about = {key: getattr(recipe, key) for key in ("about", "reference", "expected", "time")}
+    return Plan(recipe.name, [], [Planned(f"seed{recipe.seed}", recipe, {})], about)
+
+
+def _expand(source: Source, path: Path, every: list[tuple[KeyPath, Any, Source, str]]) -> Plan:
+    unknown = [key for key in source.data if key not in PLAN_KEYS]
+    if unknown:
+        raise ConfigError(
+            f"{source.where((unknown[0],))}: unknown key '{unknown[0]}' in a plan"
+            f"{did_you_mean(unknown[0], PLAN_KEYS)} Allowed here: {', '.join(PLAN_KEYS)}."
+        )
+    base = _base(source, path)
+    axes = [*_cases(source), *_grid(source), *_zip(source)]
+    names = _dim_names([dim for axis in axes for dim in axis[0][0]])
+    runs = []
+    for combination in itertools.product(*axes):
+        document = base
+        for _, changes in combination:
+            for key, value, origin, where in changes:
+                document = document.changed(key, value, origin.lines, where)
+        for key, value, origin, where in every:
+            document = document.changed(key, value, origin.lines, where)
+        coordinates = {names[dim]: value for values, _ in combination for dim, value in values.items()}
+        document = document.changed(("name",), source.data["name"], {}, source.where(("name",)))
+        runs.append(Planned(_run_name(coordinates), recipe_from(document), coordinates))
+    if len({run.name for run in runs}) < len(runs):
+        raise ConfigError(f"{source.name}: two runs of the plan vary the same keys to the same values")
+    about = {key: str(source.data.get(key, "")) for key in ("about", "reference", "expected", "time")}
+    return Plan(source.data["name"], list(names.values()), runs, about)
+
+
+def _base(source: Source, path: Path) -> Source:
+    chosen = source.data.get("recipe")
+    if isinstance(chosen, dict):
+        return source.part(("recipe",))
+    if isinstance(chosen, str):
+        beside = path.parent / chosen
+        return read_yaml(beside if beside.is_file() else find(chosen))
+    raise ConfigError(
+        f"{source.where(('recipe',))}: a plan needs 'recipe': keys of a recipe, or the name or path of one; "
+        f"found {chosen!r}"
+    )
+
+
+def _cases(source: Source) -> list[list[Change]]:
+    cases = _mapping(source, "cases")
+    if not cases:
+        return []
+    axis: list[Change] = []
+    for label, keys in cases.items():
+        place = ("cases", label)
+        if not isinstance(keys, dict | None):
+            raise ConfigError(f"{source.where(place)}: case '{label}' must be 'key: value' lines, found {keys!r}")
+        changes = []
+        for key, value in (keys or {}).items():
+            part = source.part((*place, key)) if isinstance(value, dict) else Source({}, "", {})
+            changes.append((tuple(str(key).split(".")), value, part, source.where((*place, key))))
+        axis.append(({"model": str(label)}, changes))
+    return [axis]
+
+
+def _grid(source: Source) -> list[list[Change]]:
+    axes = []
+    for key, values in _mapping(source, "grid").items():
+        where = source.where(("grid", key))
+        listed = _values(values, where, key)
+        axes.append([_change(key, value, where) for value in listed])
+    return axes
+
+
+def _zip(source: Source) -> list[list[Change]]:
+    table = _mapping(source, "zip")
+    if not table:
+        return []
+    listed = {key: _values(values, source.where(("zip", key)), key) for key, values in table.items()}
+    lengths = {key: len(values) for key, values in listed.items()}
+    if len(set(lengths.values())) > 1:
+        raise ConfigError(f"{source.where(('zip',))}: the lists of 'zip' must be equally long, found {lengths}")
+    axis = []
+    for values in zip(*listed.values(), strict=True):
+        parts = [_change(key, v, source.where(("zip", key))) for key, v in zip(listed, values, strict=True)]
+        axis.append(({k: v for part, _ in parts for k, v in part.items()}, [c for _, cs in parts for c in cs]))
+    return [axis]
+
+
+def _mapping(source: Source, key: str) -> dict[Any, Any]:
+    value = source.data.get(key) or {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{source.where((key,))}: '{key}' must be 'key: value' lines, found {value!r}")
+    return value
+
+
+def _values(values: Any, where: str, key: object) -> list[Any]:
+    if isinstance(values, dict) and set(values) == {"range"} and isinstance(values["range"], int):
+        values = list(range(values["range"]))
+    if not isinstance(values, list) or not values:
+        raise ConfigError(f"{where}: '{key}' must be a list of values or {{range: n}}, found {values!r}")
+    return values
+
+
+def _change(key: object, value: Any, where: str) -> Change:
+    label = value if isinstance(value, int | float | str) else json.dumps(value)
+    return {str(key): label}, [(tuple(str(key).split(".")), value, Source({}, "", {}), where)]
+
+
+def _dim_names(keys: list[str]) -> dict[str, str]:
+    """Return short names for dotted keys: the last part where that is unique."""
+    unique = dict.fromkeys(keys)
+    last = [key.rsplit(".", 1)[-1] for key in unique]
+    return {key: short if last.count(short) == 1 else key.replace(".", "_") for key, short in zip(unique, last, strict=True)}
+
+
+def _run_name(coordinates: dict[str, Any]) -> str:
+    parts = [str(v) if k == "model" else f"{k}{v}" for k, v in coordinates.items()]
+    return "-".join("".join(c if c.isalnum() or c in "._-" else "_" for c in part) for part in parts)

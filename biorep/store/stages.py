@@ -1,0 +1,134 @@
+"""Finished stages: one immutable netCDF file and its manifest, under ``stages/<kind>/<key>/``.
+
+The manifest is written last: a stage is done if and only if its manifest is there and its file has the stated
+size and checksum. Stages are shared by all runs of a store root, so nothing is computed twice.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biorep import atomic
+from biorep.errors import StoreError
+from biorep.schema import KINDS
+from biorep.store.encoding import encoding_for
+from biorep.store.provenance import code_version, provenance
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Stages:
+    """The finished stages of a store.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the store; created when the first stage is saved.
+    """
+
+    def __init__(self, root: Path):
+        self.root = Path(root)
+
+    def folder(self, kind: str, key: str) -> Path:
+        """Return the folder of a stage."""
+        assert kind in KINDS, kind
+        return self.root / "stages" / kind / key
+
+    def path(self, kind: str, key: str) -> Path:
+        """Return the netCDF file of a stage."""
+        return self.folder(kind, key) / f"{kind}.nc"
+
+    def manifest(self, kind: str, key: str) -> dict[str, Any] | None:
+        """Return the manifest of a stage, or None if the stage is not finished."""
+        path = self.folder(kind, key) / "manifest.json"
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be read ({error}). Remove the folder {path.parent} and run again.") from error
+
+    def done(self, kind: str, key: str) -> bool:
+        """Return whether a stage is finished; a damaged one is an error, never a result.
+
+        Raises
+        ------
+        StoreError
+            If the manifest is there but its file is missing, has another size or another checksum.
+        """
+        manifest = self.manifest(kind, key)
+        if manifest is None:
+            return False
+        path = self.path(kind, key)
+        found = (path.stat().st_size, atomic.sha256(path)) if path.is_file() else None
+        if found != (manifest["bytes"], manifest["sha256"]):
+            raise StoreError(
+                f"{path} is damaged: expected {manifest['bytes']} bytes with SHA-256 {manifest['sha256']}, found "
+                f"{'no file' if found is None else f'{found[0]} bytes with SHA-256 {found[1]}'}. Remove the folder "
+                f"{path.parent} and run the command again: this stage alone is repeated."
+            )
+        return True
+
+    def save(
+        self, kind: str, key: str, result: xr.Dataset | xr.DataTree, *, config: dict[str, Any], seconds: float
+    ) -> None:
+        """Write a result and then its manifest.
+
+        Parameters
+        ----------
+        kind, key : str
+        result : xr.Dataset or xr.DataTree
+        config : dict
+            What the key was made from.
+        seconds : float
+            How long the stage took.
+
+        Raises
+        ------
+        StoreError
+            If the file cannot be written; no manifest is left then.
+        """
+        path = self.path(kind, key)
+        result = result.copy()
+        result.attrs = {**result.attrs, **provenance(kind, key, config)}
+        atomic.write_with(path, lambda temporary: _write(result, temporary))
+        manifest = {
+            "kind": kind,
+            "key": key,
+            "file": path.name,
+            "bytes": path.stat().st_size,
+            "sha256": atomic.sha256(path),
+            "seconds": round(seconds, 3),
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "code_version": code_version(),
+            "config": config,
+        }
+        atomic.write_json(path.with_name("manifest.json"), manifest)
+
+    def load(self, kind: str, key: str) -> xr.Dataset:
+        """Return a finished stage, in memory (the root group, if it has several)."""
+        import xarray as xr
+
+        with xr.open_dataset(self.path(kind, key), engine="netcdf4") as result:
+            return result.load()
+
+    def load_tree(self, kind: str, key: str) -> xr.DataTree:
+        """Return a finished stage with all its groups, in memory."""
+        import xarray as xr
+
+        with xr.open_datatree(self.path(kind, key), engine="netcdf4") as result:
+            return result.load()
+
+
+def _write(result: xr.Dataset | xr.DataTree, path: Path) -> None:
+    import xarray as xr
+
+    if isinstance(result, xr.DataTree):
+        encoding = {node.path: encoding_for(node.to_dataset(inherit=False)) for node in result.subtree}
+        result.to_netcdf(path, engine="netcdf4", encoding=encoding)
+    else:
+        result.to_netcdf(path, engine="netcdf4", encoding=encoding_for(result))

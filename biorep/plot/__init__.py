@@ -1,0 +1,9 @@
+"""Figures from stored results; nothing here simulates. Each function returns a matplotlib figure."""
+
+from __future__ import annotations
+
+from biorep.plot.fields import receptive_fields
+from biorep.plot.robustness import accuracy_curves
+from biorep.plot.spectrum import spectrum_lines
+
+__all__ = ["accuracy_curves", "receptive_fields", "spectrum_lines"]

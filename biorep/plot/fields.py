@@ -1,0 +1,63 @@
+"""Receptive fields: the weights of units as small images."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from biorep.errors import ConfigError
+from biorep.plot.style import new_figure, styled
+
+
+def receptive_fields(state: xr.Dataset, *, count: int = 40, columns: int = 10, title: str = "") -> Figure:
+    """Draw the weights of the units that win most often (or the first ones, if wins are not known).
+
+    Parameters
+    ----------
+    state : xr.Dataset
+        With ``weights(neuroid, input)`` (or ``weights_0``) and the attribute `image_shape`.
+    count : int
+        Number of units.
+    columns : int
+        Units per row.
+    title : str
+
+    Returns
+    -------
+    Figure
+        Grey images: red positive, blue negative, each on its own symmetric scale. Colour images: each scaled
+        to [0, 1].
+
+    Raises
+    ------
+    ConfigError
+        If the state has no weights from the pixels.
+    """
+    name = next((n for n in ("weights", "weights_0") if n in state), None)
+    if name is None:
+        raise ConfigError(f"this state has no weights from the pixels (it has {', '.join(map(str, state.data_vars))})")
+    weights = state[name].values
+    order = np.argsort(-state["wins"].values, kind="stable") if "wins" in state else np.arange(len(weights))
+    chosen = order[:count]
+    shape = tuple(int(s) for s in np.atleast_1d(state.attrs["image_shape"]))
+    if len(shape) == 1:
+        side = math.isqrt(shape[0])
+        shape = (side, side) if side * side == shape[0] else (1, shape[0])
+    rows = math.ceil(len(chosen) / columns)
+    with styled():
+        figure = new_figure(figsize=(0.5 * columns, 0.5 * rows + (0.25 if title else 0)))
+        for index, unit in enumerate(chosen):
+            axes = figure.add_subplot(rows, columns, index + 1)
+            field = weights[unit].reshape(shape)
+            if len(shape) == 3:
+                axes.imshow((field - field.min()) / max(np.ptp(field), 1e-12), interpolation="nearest")
+            else:
+                bound = max(float(np.abs(field).max()), 1e-12)
+                axes.imshow(field, cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest")
+            axes.set_axis_off()
+        if title:
+            figure.suptitle(title, fontsize=9)
+    return figure

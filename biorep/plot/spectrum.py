@@ -1,0 +1,63 @@
+"""Eigenspectra on logarithmic axes, with the fitted window and exponent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from biorep.plot.style import new_figure, styled
+
+
+def spectrum_lines(spectra: Mapping[str, Sequence[xr.Dataset]], *, title: str = "") -> Figure:
+    """Draw the eigenspectra of several networks, each divided by its total variance.
+
+    Parameters
+    ----------
+    spectra : mapping of str to sequence of xr.Dataset
+        Network -> its spectra, one per seed, with ``eigenvalue(component)`` and the fit (``alpha``, ...).
+    title : str
+
+    Returns
+    -------
+    Figure
+        Lines: the geometric mean over seeds; band: their range; dashes: the fitted line in its window, with
+        the mean exponent in the legend; grey: 1/n.
+    """
+    with styled():
+        figure = new_figure(figsize=(5.0, 3.8))
+        axes = figure.add_subplot()
+        top = 0.0
+        for index, (name, members) in enumerate(spectra.items()):
+            shares = _shares(members)
+            ranks = np.arange(1, shares.shape[1] + 1)
+            middle = np.exp(np.log(shares).mean(0))
+            top = max(top, float(middle[0]))
+            alpha = float(np.mean([float(m["alpha"]) for m in members]))
+            colour = f"C{index}"
+            axes.plot(ranks, middle, color=colour, label=f"{name}: α = {alpha:.2f}")
+            axes.fill_between(ranks, shares.min(0), shares.max(0), color=colour, alpha=0.2, linewidth=0)
+            if "first_rank" in members[0]:
+                window = np.arange(int(members[0]["first_rank"]), int(members[0]["last_rank"]) + 1)
+                inside = np.log(middle[window[0] - 1 : window[-1]])
+                level = np.exp(np.average(inside + alpha * np.log(window), weights=1 / window))
+                axes.plot(window, level * window**-alpha, color=colour, linestyle=(0, (4, 3)), linewidth=0.9)
+        longest = max(int(m.sizes["component"]) for members in spectra.values() for m in members)
+        ranks = np.array([1, longest])
+        axes.plot(ranks, top / ranks, color="0.6", linewidth=0.9, zorder=0, label="1/n")
+        axes.set(xscale="log", yscale="log", xlabel="rank n of the component", ylabel="share of the variance")
+        lowest = min(float(_shares(members)[:, : max(1, int(0.9 * m.sizes["component"]))].min())
+                     for members in spectra.values() for m in members[:1])  # fmt: skip
+        axes.set_ylim(max(lowest / 2, 1e-12), top * 2)
+        axes.legend(loc="lower left")
+        axes.set_title(title)
+    return figure
+
+
+def _shares(members: Sequence[xr.Dataset]) -> np.ndarray:
+    """Return positive shares of the variance, (seed, component), cut where the numerical rank ends."""
+    length = min(int(m.attrs.get("numerical_rank", m.sizes["component"])) for m in members)
+    values = [m["eigenvalue"].values[:length] / float(m["total_variance"]) for m in members]
+    return np.maximum(np.stack(values), np.finfo(float).tiny)

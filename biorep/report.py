@@ -1,0 +1,145 @@
+"""One self-contained HTML page per plan: what was run, the table, the figures, the warnings, the provenance."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from biorep import atomic
+from biorep.store import PlanRecord, RunRecord, Stages, read_plan
+from biorep.store.summary import COLUMNS, notes, summary
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write ``report.html`` and ``figures/*.svg`` into the folder of a finished plan.
+
+    Parameters
+    ----------
+    folder : path
+        ``<store>/<plan>``.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    StoreError
+        If the folder is not that of a finished plan.
+    """
+    import jinja2
+
+    plan = read_plan(folder)
+    pictures = []
+    for name, caption, figure in figures(plan):
+        svg = _svg(figure)
+        atomic.write_text(plan.folder / "figures" / f"{name}.svg", svg)
+        pictures.append({"caption": caption, "data": base64.b64encode(svg.encode()).decode()})
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page = environment.get_template("report.html.j2").render(
+        plan=plan, table=_table(plan), pictures=pictures, warnings=_warnings(plan), runs=_runs(plan)
+    )
+    path = plan.folder / "report.html"
+    atomic.write_text(path, page)
+    return path
+
+
+def figures(plan: PlanRecord) -> Iterator[tuple[str, str, Figure]]:
+    """Yield (name, caption, figure) of every figure that the results of a plan allow."""
+    from biorep import plot
+
+    stages = Stages(plan.root)
+    groups = by_network(plan)
+    spectra = {
+        name: [stages.load("spectrum", run.stages["spectrum"]) for run in runs if "spectrum" in run.stages]
+        for name, runs in groups.items()
+    }
+    if spectra := {name: members for name, members in spectra.items() if members}:
+        layer = next(iter(spectra.values()))[0].attrs.get("layer", "response")
+        caption = f"Eigenspectra of the covariance of the test {layer}s; dashes: the fitted power law in its window."
+        yield "spectrum", caption, plot.spectrum_lines(spectra)
+    robustness = {
+        name: [stages.load_tree("robustness", run.stages["robustness"]) for run in runs if "robustness" in run.stages]
+        for name, runs in groups.items()
+    }
+    if robustness := {name: members for name, members in robustness.items() if members}:
+        caption = "Accuracy under attack and noise: mean and range over seeds."
+        yield "robustness", caption, plot.accuracy_curves(robustness)
+    for name, runs in groups.items():
+        state = stages.load("state", runs[0].stages["state"])
+        if _has_fields(state):
+            caption = f"{name}: weights of the 40 units that win most often (first seed; red positive, blue negative)."
+            yield f"fields-{name}", caption, plot.receptive_fields(state)
+
+
+def by_network(plan: PlanRecord) -> dict[str, list[RunRecord]]:
+    """Return the runs of a plan grouped by everything but the seed."""
+    groups: dict[str, list[RunRecord]] = {}
+    for run in plan.runs:
+        parts = [str(v) if k == "model" else f"{k} {v}" for k, v in run.coordinates.items() if k != "seed"]
+        groups.setdefault(", ".join(parts) or run.recipe["network"]["kind"], []).append(run)
+    return groups
+
+
+def _has_fields(state: xr.Dataset) -> bool:
+    return "wins" in state and "weights" in state and "image_shape" in state.attrs
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "biorep"})
+    return buffer.getvalue()
+
+
+def _table(plan: PlanRecord) -> dict[str, Any]:
+    import numpy as np
+
+    rows = summary(plan)
+    shown = [c for c in COLUMNS if any(not np.isnan(row.values[c].mean) for row in rows)]
+    return {
+        "heads": ["network", "seeds", *(COLUMNS[c][0] for c in shown)],
+        "rows": [[row.name, row.seeds, *(row.values[c].text(COLUMNS[c][1]) for c in shown)] for row in rows],
+        "notes": notes(rows),
+    }
+
+
+def _warnings(plan: PlanRecord) -> list[tuple[str, list[str]]]:
+    """Return warnings with the runs that they concern."""
+    found: dict[str, list[str]] = {}
+    for run in plan.runs:
+        for text in run.warnings:
+            found.setdefault(text, []).append(run.name)
+    return list(found.items())
+
+
+def _runs(plan: PlanRecord) -> list[dict[str, Any]]:
+    stages = Stages(plan.root)
+    rows = []
+    for run in plan.runs:
+        manifests = {kind: stages.manifest(kind, key) or {} for kind, key in run.stages.items()}
+        with_versions = next(iter(manifests.values()), {})
+        state = stages.load("state", run.stages["state"])
+        rows.append(
+            {
+                "name": run.name,
+                "recipe": yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True),
+                "stages": [(kind, key, manifests[kind].get("seconds")) for kind, key in run.stages.items()],
+                "version": with_versions.get("code_version", ""),
+                "created": with_versions.get("created_at", ""),
+                "libraries": json.loads(state.attrs.get("biorep_libraries", "{}")),
+                "report": json.loads(state.attrs.get("report", "{}")),
+            }
+        )
+    return rows

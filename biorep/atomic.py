@@ -86,9 +86,7 @@ def _explain(path: Path, error: BaseException) -> str:
     folder = next((p for p in [path.parent, *path.parent.parents] if p.is_dir()), Path("/"))
     number = getattr(error, "errno", None)
     if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-        return (
-            f"cannot write {path}: {os.strerror(number)}. Choose a folder that you may write to, with --out FOLDER."
-        )
+        return f"cannot write {path}: {os.strerror(number)}. Choose a folder that you may write to, with --out FOLDER."
     free = shutil.disk_usage(folder).free / 2**20
     reason = "the disk is full" if number in (errno.ENOSPC, errno.EDQUOT) else f"{error}"
     return (

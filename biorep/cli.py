@@ -11,17 +11,17 @@ import tyro
 from biorep.errors import BiorepError
 
 app = tyro.extras.SubcommandApp()
-Positional = tyro.conf.Positional
 
 
 @app.command(name="run")
 def run(
-    recipe: Annotated[Positional[str], tyro.conf.arg(metavar="RECIPE_OR_PLAN")],
+    recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE_OR_PLAN")],
     /,
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...")] = (),
     out: Path = Path("runs"),
     device: str = "auto",
     dry_run: bool = False,
+    shrunk: bool = False,
 ) -> None:
     """Run a recipe or a plan; what the store has already is not repeated.
 
@@ -31,13 +31,14 @@ def run(
         out: Root of the store; results go to OUT/<name>.
         device: auto, cpu or cuda.
         dry_run: Check everything, list the runs and stop.
+        shrunk: Run a small version that takes seconds, to try the file out.
     """
     from biorep import batch
     from biorep.context import RunContext
     from biorep.report import write_report
     from biorep.store.summary import render, summary
 
-    plan = batch.read(recipe, list(set))
+    plan = batch.read(recipe, set, shrunk=shrunk)
     if dry_run:
         print(f"{plan.name}: {len(plan.runs)} runs")
         print("\n".join(f"  {planned.name}" for planned in plan.runs))
@@ -50,7 +51,7 @@ def run(
 
 
 @app.command(name="report")
-def report(folder: Annotated[Positional[Path], tyro.conf.arg(metavar="FOLDER")], /) -> None:
+def report(folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")], /) -> None:
     """Draw the figures and write the HTML page of a finished plan again.
 
     Args:

@@ -178,7 +178,7 @@ def _note_lines(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, str], name:
 # -------------------------------------------------------------------------------------------------- validation
 
 
-def validate(model: type[C], source: Source) -> C:
+def validate[C: "Config"](model: type[C], source: Source) -> C:
     """Validate a document against a configuration.
 
     Parameters

@@ -67,7 +67,7 @@ def resolve_device(device: str) -> str:
     raise ConfigError(f"device {device!r} is unknown. Allowed: 'auto', 'cpu', 'cuda', 'cuda:<index>'.")
 
 
-def report_progress(items: Iterable[T], label: str, total: int, stream: TextIO | None = None) -> Iterator[T]:
+def report_progress[T](items: Iterable[T], label: str, total: int, stream: TextIO | None = None) -> Iterator[T]:
     """Yield `items`; show a tqdm bar on a terminal, else a line every 5 % that is at least 2 s old, or 60 s."""
     stream = stream or sys.stderr
     if stream.isatty():

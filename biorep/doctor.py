@@ -31,7 +31,7 @@ def examine() -> list[str]:
         "",
         "What runs where",
         f"  rate networks, backprop, attacks: torch on {'the GPU (--device auto or cuda)' if gpu else 'the CPU'}",
-        f"  Brian2 networks, compiled:        {'possible, C++ compiler found' if compiler else 'not possible: no C++ compiler'}",
+        f"  Brian2 networks, compiled:        {'the CPU' if compiler else 'nowhere: no C++ compiler found'}",
     ]
 
 

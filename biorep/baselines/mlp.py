@@ -6,6 +6,7 @@ normalised inputs, a linear output layer with bias.
 
 from __future__ import annotations
 
+import itertools
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -50,8 +51,9 @@ class MLP(DifferentiableNetwork):
         Returns
         -------
         xr.Dataset
-            ``weights_<l>`` of every hidden layer (the last one has the dim `neuroid`), its own readout (``readout_weights``,
-            ``readout_bias``), and the history over `epoch`: loss, accuracy on the training batches, penalties.
+            ``weights_<l>`` of every hidden layer (the last one has the dim `neuroid`), its own readout
+            (``readout_weights``, ``readout_bias``), and the history over `epoch`: loss, accuracy on the training
+            batches, penalties.
         """
         self.check_fitting(dataset)
         run = run or RunContext()
@@ -120,7 +122,7 @@ class _Trainable(nn.Module):
     def __init__(self, sizes: tuple[int, ...], bias: bool, activation: Activation, power: float):
         super().__init__()
         last = len(sizes) - 2
-        pairs = enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+        pairs = enumerate(itertools.pairwise(sizes))
         self.layers = nn.ModuleList(nn.Linear(a, b, bias=bias or index == last) for index, (a, b) in pairs)
         self.activation, self.power = activation, power
 

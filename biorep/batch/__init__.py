@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biorep.batch.plan import Plan, Planned, read
 from biorep.batch.pipeline import Pipeline, Say
+from biorep.batch.plan import Plan, Planned, read
 from biorep.batch.recipe import Recipe, recipe_from
 from biorep.context import RunContext
 from biorep.store import PlanRecord, write_plan, write_run
@@ -51,7 +52,9 @@ def execute(plan: Plan, root: str | Path = "runs", *, run: RunContext | None = N
     return result
 
 
-def run(name: str | Path, out: str | Path = "runs", *, set: list[str] | None = None, device: str = "auto") -> xr.DataTree:
+def run(
+    name: str | Path, out: str | Path = "runs", *, set: Sequence[str] = (), device: str = "auto", shrunk: bool = False
+) -> xr.DataTree:
     """Run a recipe or a plan and open its results.
 
     Parameters
@@ -60,10 +63,12 @@ def run(name: str | Path, out: str | Path = "runs", *, set: list[str] | None = N
         A YAML file, or the name of a published model (``biorep models`` lists them).
     out : path
         Root of the store.
-    set : list of str, optional
+    set : sequence of str
         Overrides ``key=value``, for example ``["network.epochs=10"]``.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
+    shrunk : bool
+        Run a small version that takes seconds, to try it out.
 
     Returns
     -------
@@ -74,5 +79,5 @@ def run(name: str | Path, out: str | Path = "runs", *, set: list[str] | None = N
     --------
     >>> tree = run("quickstart", "runs")                        # doctest: +SKIP
     """
-    record = execute(read(name, set), out, run=RunContext(device=device, progress=True))
+    record = execute(read(name, set, shrunk=shrunk), out, run=RunContext(device=device, progress=True))
     return open_results(record.folder)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,14 @@ import xarray as xr
 
 from biorep import bridge, datasets, spectra
 from biorep.batch.plan import Planned
+from biorep.batch.recipe import SpectrumChoice
+from biorep.bridge import Readout
 from biorep.bridge.readout import score
 from biorep.config import digest, plain
 from biorep.context import RunContext
 from biorep.errors import DataError
 from biorep.networks.base import Layer, warnings_of
+from biorep.robustness import Robustness
 from biorep.store import RunRecord, Stages
 
 Say = Callable[[str], None]
@@ -54,16 +57,14 @@ class Pipeline:
     def execute(self) -> RunRecord:
         """Do what is left to do and return the keys of all stages."""
         recipe = self.recipe
-        results: dict[str, Result] = {"state": self.state()}
-        if recipe.readout is not None or recipe.spectrum is not None:
-            results["representation"] = self.representation("test", self._layer())
+        results = [self.state(), self.representation("test", self._layer())]
         if recipe.readout is not None:
-            results["readout"] = self.readout()
+            results.append(self.readout(recipe.readout))
         if recipe.spectrum is not None:
-            results["spectrum"] = self.spectrum()
+            results.append(self.spectrum(recipe.spectrum))
         if recipe.robustness is not None:
-            results["robustness"] = self.robustness()
-        warnings = [text for result in results.values() for text in warnings_of(result)]
+            results.append(self.robustness(recipe.robustness))
+        warnings = [text for result in results for text in warnings_of(result)]
         return RunRecord(
             self.planned.name,
             plain_recipe(recipe),
@@ -74,7 +75,7 @@ class Pipeline:
 
     # ------------------------------------------------------------------------------------------------- stages
 
-    def state(self) -> Result:
+    def state(self) -> xr.Dataset:
         """Train the network."""
         recipe = self.recipe
         payload = {"dataset": recipe.dataset.identity(), "network": recipe.network.hash_payload()}
@@ -84,14 +85,14 @@ class Pipeline:
 
         return self._stage("state", {**payload, "reference": recipe.network.reference}, make, ignore=("reference",))
 
-    def representation(self, split: str, layer: Layer) -> Result:
+    def representation(self, split: str, layer: Layer) -> xr.Dataset:
         """Encode a split with the frozen network."""
         payload = {"state": self.keys["state"], "split": split, "layer": layer}
         return self._stage("representation", payload, lambda run: self._encoded(split, layer))
 
-    def readout(self) -> Result:
+    def readout(self, plan: Readout) -> xr.Dataset:
         """Fit the readout, or take the network's own, and score it on validation and test."""
-        recipe, plan = self.recipe, self.recipe.readout
+        recipe = self.recipe
         own = plan.source == "own" or (plan.source == "auto" and recipe.network.has_readout)
         payload: dict[str, Any] = {"state": self.keys["state"]}
         payload["readout"] = "own" if own else {**plan.hash_payload(), "source": "trained"}
@@ -110,9 +111,8 @@ class Pipeline:
 
         return self._stage("readout", payload, make)
 
-    def spectrum(self) -> Result:
+    def spectrum(self, plan: SpectrumChoice) -> xr.Dataset:
         """Take the eigenspectrum of the representation and fit a power law."""
-        plan = self.recipe.spectrum
         payload = {"state": self.keys["state"], "spectrum": plan.hash_payload()}
 
         def make(run: RunContext) -> xr.Dataset:
@@ -128,9 +128,8 @@ class Pipeline:
 
         return self._stage("spectrum", payload, make)
 
-    def robustness(self) -> Result:
+    def robustness(self, plan: Robustness) -> xr.Dataset:
         """Attack the classifier."""
-        plan = self.recipe.robustness
         payload = {"readout": self.keys["readout"], "robustness": plan.hash_payload()}
 
         def make(run: RunContext) -> xr.DataTree:
@@ -146,7 +145,7 @@ class Pipeline:
 
     def _stage(
         self, kind: str, payload: dict[str, Any], make: Callable[[RunContext], Result], ignore: tuple[str, ...] = ()
-    ) -> Result:
+    ) -> xr.Dataset:
         config = {"kind": kind, "seed": self.recipe.seed, "engine": self.engine, **payload}
         key = digest({name: value for name, value in config.items() if name not in ignore})
         self.keys[kind] = key
@@ -188,13 +187,13 @@ class Pipeline:
     def _scored(self, fitted: xr.Dataset, train: xr.Dataset) -> xr.Dataset:
         test = self._encoded("test", "response")
         correct = score(fitted, test)
-        scores = {"test_accuracy": float(correct.mean())}
+        scores: dict[Hashable, float] = {"test_accuracy": float(correct.mean())}
         scores["train_accuracy"] = float(score(fitted, train, allow_seen=True).mean())
         if self.recipe.dataset.fit_on == "train":
             scores["validation_accuracy"] = float(score(fitted, self._encoded("validation", "response")).mean())
-        result = fitted.assign(correct=correct.variable, **scores).assign_coords(stimulus_id=test["stimulus_id"])
+        result = fitted.assign({"correct": correct.variable, **scores}).assign_coords(stimulus_id=test["stimulus_id"])
         for name in scores:
-            part = name.removesuffix("_accuracy")
+            part = str(name).removesuffix("_accuracy")
             result[name].attrs.update(long_name=f"share of the {part} images classified correctly", units="1")
         return result
 

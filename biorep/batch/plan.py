@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from biorep.batch.recipe import Recipe, recipe_from
 from biorep.config import KeyPath, Source, parse_override, read_yaml
 from biorep.errors import ConfigError, did_you_mean
 
-PLAN_KEYS = ("name", "about", "reference", "expected", "time", "recipe", "cases", "grid", "zip")
+PLAN_KEYS = ("name", "about", "reference", "expected", "time", "shrunk", "recipe", "cases", "grid", "zip")
 MARKS = ("recipe", "cases", "grid", "zip")
 
 
@@ -47,7 +48,8 @@ class Plan:
 
 
 #: One variation: the value of a dim, and the keys that it sets with the places where they stand.
-Change = tuple[dict[str, Any], list[tuple[KeyPath, Any, Source, str]]]
+Setting = tuple[KeyPath, Any, Source, str]
+Change = tuple[dict[str, Any], list[Setting]]
 
 
 def find(name: str | Path) -> Path:
@@ -70,7 +72,7 @@ def find(name: str | Path) -> Path:
     )
 
 
-def read(name: str | Path, overrides: list[str] | None = None) -> Plan:
+def read(name: str | Path, overrides: Sequence[str] = (), *, shrunk: bool = False) -> Plan:
     """Read a recipe or a plan and expand it.
 
     Parameters
@@ -80,6 +82,8 @@ def read(name: str | Path, overrides: list[str] | None = None) -> Plan:
     overrides : list of str, optional
         ``key=value``. In a plan, keys under ``recipe``, ``cases``, ``grid`` and ``zip`` change the plan, all
         others every run.
+    shrunk : bool
+        Apply the keys under ``shrunk`` first, which make the file run in seconds, to try it out.
 
     Raises
     ------
@@ -88,16 +92,28 @@ def read(name: str | Path, overrides: list[str] | None = None) -> Plan:
     """
     path = find(name)
     source = read_yaml(path)
-    changes = [(text, *parse_override(text)) for text in overrides or []]
+    changes = [(f"--set {text}", *parse_override(text)) for text in overrides]
+    if shrunk:
+        changes = [*_shrinking(source), *changes]
     is_plan = any(mark in source.data for mark in MARKS)
     for text, key, value in changes:
         if not is_plan or key[0] in PLAN_KEYS:
-            source = source.changed(key, value, {}, f"--set {text}")
+            source = source.changed(key, value, {}, text)
     if not is_plan:
         source = _named(source, path)
         return _single(recipe_from(source))
-    every = [(key, value, Source({}, "", {}), f"--set {text}") for text, key, value in changes if key[0] not in PLAN_KEYS]
+    every = [(key, value, Source({}, "", {}), text) for text, key, value in changes if key[0] not in PLAN_KEYS]
     return _expand(_named(source, path), path, every)
+
+
+def _shrinking(source: Source) -> list[tuple[str, KeyPath, Any]]:
+    """Return the changes that make a file run in seconds, its name among them, so that results stay apart."""
+    keys = _mapping(source, "shrunk")
+    if not keys:
+        raise ConfigError(f"{source.name}: this file has no keys under 'shrunk' that say how to make it small")
+    name = source.data.get("name", Path(source.name).stem)
+    renamed = (source.where(("name",)), ("name",), f"{name}-shrunk")
+    return [renamed, *((source.where(("shrunk", k)), tuple(str(k).split(".")), v) for k, v in keys.items())]
 
 
 def _named(source: Source, path: Path) -> Source:
@@ -109,7 +125,7 @@ def _single(recipe: Recipe[Any]) -> Plan:
     return Plan(recipe.name, [], [Planned(f"seed{recipe.seed}", recipe, {})], about)
 
 
-def _expand(source: Source, path: Path, every: list[tuple[KeyPath, Any, Source, str]]) -> Plan:
+def _expand(source: Source, path: Path, every: list[Setting]) -> Plan:
     unknown = [key for key in source.data if key not in PLAN_KEYS]
     if unknown:
         raise ConfigError(
@@ -158,7 +174,7 @@ def _cases(source: Source) -> list[list[Change]]:
         place = ("cases", label)
         if not isinstance(keys, dict | None):
             raise ConfigError(f"{source.where(place)}: case '{label}' must be 'key: value' lines, found {keys!r}")
-        changes = []
+        changes: list[Setting] = []
         for key, value in (keys or {}).items():
             part = source.part((*place, key)) if isinstance(value, dict) else Source({}, "", {})
             changes.append((tuple(str(key).split(".")), value, part, source.where((*place, key))))
@@ -214,7 +230,9 @@ def _dim_names(keys: list[str]) -> dict[str, str]:
     """Return short names for dotted keys: the last part where that is unique."""
     unique = dict.fromkeys(keys)
     last = [key.rsplit(".", 1)[-1] for key in unique]
-    return {key: short if last.count(short) == 1 else key.replace(".", "_") for key, short in zip(unique, last, strict=True)}
+    return {
+        key: short if last.count(short) == 1 else key.replace(".", "_") for key, short in zip(unique, last, strict=True)
+    }
 
 
 def _run_name(coordinates: dict[str, Any]) -> str:

@@ -104,7 +104,7 @@ class Readout(Config):
             loss.backward()
             return loss
 
-        solver.step(objective)  # type: ignore[arg-type]
+        solver.step(objective)
         return weights.detach().cpu().double().numpy(), bias.detach().cpu().double().numpy()
 
     def _adam(

@@ -25,8 +25,15 @@ from biorep.errors import NumericalError
 class Penalty(Protocol):
     """A term of the loss; `strength` multiplies it."""
 
-    kind: str
-    strength: float
+    @property
+    def kind(self) -> str:
+        """Name of the penalty in the history."""
+        ...
+
+    @property
+    def strength(self) -> float:
+        """What the penalty is multiplied by."""
+        ...
 
     def __call__(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         """Return the penalty of a module at a mini-batch, before it is multiplied by its strength."""

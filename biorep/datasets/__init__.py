@@ -179,7 +179,12 @@ def _patches(
         names = [f"{source}-{i}" for i in range(10 if source == "olshausen" else 2)]
         parts.append(
             from_arrays(
-                patches, image, split=part, value_range=(-bound, bound), class_names=names, name=f"{entry.name}-{source}"
+                patches,
+                image,
+                split=part,
+                value_range=(-bound, bound),
+                class_names=names,
+                name=f"{entry.name}-{source}",
             )
         )
     dataset = xr.concat(parts, "presentation", combine_attrs="override") if len(parts) > 1 else parts[0]

@@ -88,7 +88,9 @@ def from_arrays(
         raise DataError(f"stimulus_id must hold {n} different names, got {len(ids)} with {len(set(ids))} different")
     inner = {1: ("pixel",), 2: ("row", "column"), 3: ("row", "column", "channel")}.get(values.ndim - 1)
     if inner is None:
-        raise DataError(f"an image must have 1, 2 or 3 dims (pixels; rows, columns; channels last), got {values.ndim - 1}")
+        raise DataError(
+            f"an image must have 1, 2 or 3 dims (pixels; rows, columns; channels last), got {values.ndim - 1}"
+        )
     dataset = xr.Dataset(
         {
             "image": (("presentation", *inner), values, {"value_range": list(bounds)}),
@@ -120,9 +122,7 @@ def _scaled(images: np.ndarray, value_range: tuple[float, float] | None) -> tupl
     return images.astype(np.float32), bounds
 
 
-def _classes(
-    labels: np.ndarray | None, class_names: Sequence[str] | None, n: int
-) -> tuple[np.ndarray, list[str]]:
+def _classes(labels: np.ndarray | None, class_names: Sequence[str] | None, n: int) -> tuple[np.ndarray, list[str]]:
     classes = np.zeros(n, np.int64) if labels is None else np.asarray(labels)
     if classes.shape != (n,):
         raise DataError(f"labels must have shape ({n},) like the images, got {classes.shape}")

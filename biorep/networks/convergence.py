@@ -1,4 +1,4 @@
-"""Has a winner-takes-all layer converged, and are its units used?
+"""Whether a winner-takes-all layer has converged, and how many of its units are used.
 
 A unit *counts as used* only if it wins and its norm is within 1e-2 of R: untrained N(0, 1) units win too.
 """
@@ -71,7 +71,8 @@ def _warnings(report: dict[str, Any]) -> list[str]:
     if used < 0.5:
         return [
             f"only {100 * used:.0f} % of the {units} units are used (they win and their norm has converged); "
-            f"{100 * report['share_converged']:.0f} % have converged, {100 * report['share_never_won']:.0f} % never win. "
-            "The spectrum of an unconverged network is not the rule's. Try more epochs, fewer units or init: images."
+            f"{100 * report['share_converged']:.0f} % have converged, "
+            f"{100 * report['share_never_won']:.0f} % never win. The spectrum of an unconverged network is not the "
+            "rule's. Try more epochs, fewer units or init: images."
         ]
     return []

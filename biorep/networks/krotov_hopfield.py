@@ -42,6 +42,7 @@ class KrotovHopfield(DifferentiableNetwork):
     ``models/holzhausen_2024_cifar10.yaml``.
     """
 
+    accepts: ClassVar[tuple[float, float] | None] = None
     reference: ClassVar[str] = "Krotov & Hopfield (2019), PNAS 116, 7723-7731, arXiv:1806.10181"
 
     kind: Literal["krotov-hopfield"] = "krotov-hopfield"
@@ -68,7 +69,9 @@ class KrotovHopfield(DifferentiableNetwork):
     def rule(self) -> Rule:
         """Return the parameters of the update."""
         if self.k > self.units:
-            raise ConfigError(f"k = {self.k} asks for rank {self.k} among only {self.units} units; lower k or add units")
+            raise ConfigError(
+                f"k = {self.k} asks for rank {self.k} among only {self.units} units; lower k or add units"
+            )
         return Rule(p=self.p, k=self.k, delta=self.delta, radius=self.radius, delta_mode=self.delta_mode)
 
     def rate_at(self, epoch: int) -> float:

@@ -44,9 +44,7 @@ def accuracy_curves(results: Mapping[str, Sequence[xr.DataTree]], *, relative: b
                     continue
                 epsilon, accuracy = curves[0][0], np.stack([curve for _, curve in curves])
                 axes.plot(epsilon, accuracy.mean(0), color=f"C{index}", label=name, marker="o", markersize=2.5)
-                axes.fill_between(
-                    epsilon, accuracy.min(0), accuracy.max(0), color=f"C{index}", alpha=0.2, linewidth=0
-                )
+                axes.fill_between(epsilon, accuracy.min(0), accuracy.max(0), color=f"C{index}", alpha=0.2, linewidth=0)
             axes.set(xlabel=PANELS[panel], ylim=(-0.02, 1.02))
             if column == 0:
                 axes.set_ylabel("relative accuracy" if relative else "accuracy")

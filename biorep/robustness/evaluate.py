@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Literal
 
@@ -29,7 +30,7 @@ BATCH = 500
 def _grid(values: tuple[float, ...]) -> tuple[float, ...]:
     """Return an epsilon grid with its leading 0; raise ValueError if it does not ascend."""
     grid = values if values and values[0] == 0 else (0.0, *values)
-    if any(b <= a for a, b in zip(grid, grid[1:], strict=False)):
+    if any(b <= a for a, b in itertools.pairwise(grid)):
         raise ValueError(f"epsilons must be non-negative and ascend, got {list(values)}")
     return grid
 
@@ -41,9 +42,7 @@ class Robustness(Config):
     """
 
     images: int = setting(1000, ge=1, description="test images, the first ones of a recorded permutation")
-    split: Literal["test", "validation"] = setting(
-        "test", description="choices are made on validation", neutral="test"
-    )
+    split: Literal["test", "validation"] = setting("test", description="choices are made on validation", neutral="test")
     space: Space = setting("pixel", description="normalised: attack the images after their normalisation")
     attacks: tuple[Literal["fgsm", "pgd"], ...] = setting(("fgsm", "pgd"), description="attacks to run")
     linf: tuple[float, ...] = setting((0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5), description="L-inf epsilons")
@@ -53,7 +52,8 @@ class Robustness(Config):
     noise_clipped: bool = setting(True, description="clip noisy images to the value range")
     steps: int = setting(40, ge=1, description="steps of PGD")
     relative_step: float | None = setting(None, gt=0, description="PGD step / epsilon; null: 2.5 / steps")
-    restarts: int = setting(1, ge=1, description="random starts of PGD; 1 start is random too")
+    restarts: int = setting(1, ge=1, description="starts of PGD")
+    random_start: bool = setting(True, description="start PGD at random points of the ball, else at the image")
     loss: Loss = setting("margin", description="loss that PGD increases; FGSM uses the cross-entropy")
     refinements: int = setting(6, ge=0, description="bisections of the critical distance after the grid")
 
@@ -183,7 +183,10 @@ class _Target:
     def _pgd(self, norm: Norm) -> Attack:
         plan = self.plan
         shape = tuple(self.images.shape)
-        starts = [unit_start(shape, norm, self.seed, restart) for restart in range(plan.restarts)]
+        starts = [
+            unit_start(shape, norm, self.seed, restart) if plan.random_start else torch.zeros(shape)
+            for restart in range(plan.restarts)
+        ]
 
         def attack(index: Tensor, epsilon: Tensor) -> Tensor:
             best = self.images[index]

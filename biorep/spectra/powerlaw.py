@@ -86,7 +86,9 @@ def fit_powerlaw(
     ----------
     Stringer et al. (2019), Nature 571, 361-365 (window 11-500, weights 1/rank).
     """
-    given = [n for n, v in dict(first=first, last=last, weight=weight, negative=negative).items() if v is not None]
+    given = [
+        n for n, v in {"first": first, "last": last, "weight": weight, "negative": negative}.items() if v is not None
+    ]
     values = spectrum["eigenvalue"].values
     limit = len(values)
     if convention is not None:

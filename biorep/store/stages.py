@@ -50,7 +50,9 @@ class Stages:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise StoreError(f"{path} cannot be read ({error}). Remove the folder {path.parent} and run again.") from error
+            raise StoreError(
+                f"{path} cannot be read ({error}). Remove the folder {path.parent} and run again."
+            ) from error
 
     def done(self, kind: str, key: str) -> bool:
         """Return whether a stage is finished; a damaged one is an error, never a result.

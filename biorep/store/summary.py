@@ -68,7 +68,9 @@ def summary(plan: PlanRecord) -> list[Row]:
     stages = Stages(plan.root)
     groups: dict[str, list[dict[str, float]]] = {}
     for run in plan.runs:
-        name = ", ".join(_label(k, v) for k, v in run.coordinates.items() if k != "seed") or run.recipe["network"]["kind"]
+        name = (
+            ", ".join(_label(k, v) for k, v in run.coordinates.items() if k != "seed") or run.recipe["network"]["kind"]
+        )
         groups.setdefault(name, []).append(_numbers(stages, run.stages))
     rows = []
     for name, members in groups.items():

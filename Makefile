@@ -1,0 +1,53 @@
+# Two commands: `make demo` and `make test`. Each makes the virtual environment by itself, once.
+
+PYTHON ?= $(shell for p in python3.12 python3.13 python3; do $$p -c 'import sys; sys.exit(not (3, 12) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUT ?= runs
+WORKERS ?= 2
+
+.PHONY: help demo test test-slow test-gpu lint format types benchmarks clean
+help:
+	@echo "make demo        the quickstart: a table, figures and one HTML page in $(OUT)/quickstart (about 2 minutes)"
+	@echo "make test        the tests (about 3 minutes); make test-slow: the long ones too"
+	@echo "make test-gpu    the tests that need a CUDA device"
+	@echo "make lint types  ruff and mypy"
+	@echo "make benchmarks  speed, as ratios to named peers, on one thread"
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "biorep needs Python 3.12 or 3.13: install it, or name it with 'make PYTHON=/path/to/python3.12'"; exit 1; }
+	@echo "Making the virtual environment in $(VENV) with $(PYTHON) (once; a few minutes and about 6 GB, most of it torch)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)
+	@echo "Running the plan models/quickstart.yaml; finished stages in $(OUT) are not repeated"
+	@$(BIN)/biorep run quickstart --out $(OUT)
+
+test: $(READY)
+	@echo "Running the tests on $(WORKERS) processes"
+	@$(BIN)/python -m pytest -q -n $(WORKERS)
+
+test-slow: $(READY)
+	@$(BIN)/python -m pytest -q -m "not gpu and not network"
+
+test-gpu: $(READY)
+	@$(BIN)/python -m pytest -q -m gpu
+
+lint: $(READY)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: $(READY)
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+types: $(READY)
+	@$(BIN)/mypy
+
+benchmarks: $(READY)
+	@for f in benchmarks/kh_update.py benchmarks/spectrum.py; do $(BIN)/python $$f || exit 1; done
+
+clean:
+	rm -rf $(VENV) $(OUT)

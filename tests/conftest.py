@@ -1,0 +1,44 @@
+"""Shared fixtures: small data without any file, and one thread per test process."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests see neither the user's data folders nor the user's cache."""
+    monkeypatch.delenv("BIOREP_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Training, validation and test digits."""
+    from biorep import datasets
+
+    return {split: datasets.load("digits", split) for split in ("train", "validation", "test")}
+
+
+@pytest.fixture
+def tiny():
+    """Twenty small images of two classes, learnable, in [0, 1]."""
+    from biorep import datasets
+
+    generator = np.random.default_rng(0)
+    labels = np.arange(20) % 2
+    images = generator.random((20, 4, 4)) * 0.5
+    images[labels == 1, :2] += 0.5
+    return datasets.from_arrays(images, labels, class_names=["low", "high"])

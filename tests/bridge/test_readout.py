@@ -1,0 +1,110 @@
+"""Readouts against scikit-learn, and the walls between training and test data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import biorep
+from biorep.bridge import Readout, predict, score
+from biorep.errors import DataError, SplitError
+
+
+@pytest.fixture(scope="module")
+def coded(digits):
+    network = biorep.network("random-features", units=40)
+    state = network.fit(digits["train"], seed=0)
+    return {split: network.encode(state, images) for split, images in digits.items()}
+
+
+def _logits(readout, representation):
+    values = representation["response"].values.astype(np.float64)
+    return values @ readout["readout_weights"].values.T + readout["readout_bias"].values
+
+
+def _assert_close(first, second, tolerance=2e-3):
+    """Two fits agree up to where the solver stops: a share of the norm of the weights."""
+    difference = np.linalg.norm(first["readout_weights"].values - second["readout_weights"].values)
+    assert difference < tolerance * np.linalg.norm(first["readout_weights"].values)
+
+
+def test_lbfgs_finds_the_optimum_that_scikit_learn_finds(coded):
+    from sklearn.linear_model import LogisticRegression
+
+    penalty, train = 1e-3, coded["train"]
+    readout = Readout(penalty=penalty, tolerance=1e-8, max_iterations=5000).fit(train)
+    features = train["response"].values.astype(np.float64)
+    scale = np.sqrt(((features - features.mean(0)) ** 2).mean())
+    oracle = LogisticRegression(C=1 / (2 * penalty * len(features)), tol=1e-10, max_iter=10000)
+    oracle.fit((features - features.mean(0)) / scale, train["label"].values)
+    ours = _logits(readout, coded["test"])
+    theirs = oracle.decision_function((coded["test"]["response"].values - features.mean(0)) / scale)
+    # Softmax logits are defined up to one number per image.
+    np.testing.assert_allclose(ours - ours.mean(1, keepdims=True), theirs - theirs.mean(1, keepdims=True), atol=0.02)
+
+
+def test_adam_reaches_a_similar_accuracy(coded):
+    exact = score(Readout(penalty=1e-4).fit(coded["train"]), coded["test"]).mean()
+    adam = Readout(optimiser="adam", epochs=100, batch_size=100, rate=1e-2, penalty=0).fit(coded["train"], seed=1)
+    assert abs(float(score(adam, coded["test"]).mean() - exact)) < 0.03
+
+
+def test_the_scale_of_the_code_does_not_matter(coded):
+    scaled = coded["train"].assign(response=coded["train"]["response"] * 1000)
+    first, second = Readout(penalty=1e-3).fit(coded["train"]), Readout(penalty=1e-3).fit(scaled)
+    _assert_close(first, second.assign(readout_weights=second["readout_weights"] * 1000))
+
+
+def test_repeats_become_samples(coded):
+    doubled = coded["train"].copy()
+    doubled["response"] = xr.concat([coded["train"]["response"]] * 2, "repeat")
+    first, second = Readout(penalty=1e-3).fit(coded["train"]), Readout(penalty=1e-3).fit(doubled)
+    _assert_close(first, second)
+    np.testing.assert_array_equal(predict(second, doubled), predict(second, coded["train"]))
+
+
+def test_a_readout_refuses_the_test_split(coded):
+    with pytest.raises(SplitError, match="training of a readout must not see"):
+        Readout().fit(coded["test"])
+
+
+def test_a_mixture_of_train_and_test_is_refused_even_after_concatenation(coded):
+    mixed = xr.concat([coded["train"], coded["test"]], "presentation", combine_attrs="override")
+    with pytest.raises(SplitError, match="split 'test', found 360 of 1654"):
+        Readout().fit(mixed)
+
+
+def test_scoring_refuses_stimuli_that_were_fitted(coded):
+    readout = Readout().fit(coded["train"])
+    with pytest.raises(SplitError, match="were used for fitting"):
+        score(readout, coded["train"])
+    assert float(score(readout, coded["train"], allow_seen=True).mean()) > 0.9
+
+
+def test_relabelling_the_split_does_not_hide_fitted_stimuli(coded):
+    readout = Readout().fit(coded["train"])
+    disguised = coded["train"].assign_coords(split=("presentation", ["test"] * coded["train"].sizes["presentation"]))
+    with pytest.raises(SplitError, match="were used for fitting"):
+        score(readout, disguised)
+
+
+def test_responses_that_tell_nothing_apart_are_an_error(coded):
+    constant = coded["train"].assign(response=coded["train"]["response"] * 0 + 1)
+    with pytest.raises(DataError, match="does not tell any two images apart"):
+        Readout().fit(constant)
+
+
+def test_nan_responses_are_an_error(coded):
+    from biorep.errors import NumericalError
+
+    broken = coded["train"].copy(deep=True)
+    broken["response"][3, 4] = np.nan
+    with pytest.raises(NumericalError, match=r"1 values that are NaN or infinite, the first at index \(3, 4\)"):
+        Readout().fit(broken)
+
+
+def test_one_class_is_an_error(coded):
+    zeros = coded["train"].isel(presentation=np.flatnonzero(coded["train"]["label"].values == 0))
+    with pytest.raises(DataError, match="at least two classes"):
+        Readout().fit(zeros)

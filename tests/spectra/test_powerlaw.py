@@ -1,0 +1,112 @@
+"""Power-law fits: exact laws, independent least squares, named conventions, expected wrong answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from biorep.errors import ConfigError, DataError
+from biorep.spectra import CONVENTIONS, eigenspectrum, fit_powerlaw
+
+
+def _spectrum(values, n=100_000):
+    values = np.asarray(values, dtype=float)
+    return xr.Dataset(
+        {"eigenvalue": ("component", values)},
+        coords={"component": np.arange(1, len(values) + 1)},
+        attrs={"n_presentations": n, "n_neuroids": len(values)},
+    )
+
+
+def _noisy(length, seed=0, alpha=1.0):
+    noise = np.random.default_rng(seed).normal(0, 0.2, length)
+    return np.arange(1, length + 1) ** -alpha * np.exp(noise)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.67])
+@pytest.mark.parametrize("weight", ["1/rank", "none"])
+def test_an_exact_power_law_is_returned(alpha, weight):
+    fit = fit_powerlaw(_spectrum(3.0 * np.arange(1, 701) ** -alpha), weight=weight)
+    assert float(fit["alpha"]) == pytest.approx(alpha, abs=1e-12)
+    assert float(fit["log_intercept"]) == pytest.approx(np.log(3.0), abs=1e-11)
+    assert float(fit["r2"]) == pytest.approx(1, abs=1e-12)
+    assert float(fit["residual_se"]) == pytest.approx(0, abs=1e-12)
+    assert (int(fit["first_rank"]), int(fit["last_rank"])) == (11, 500)
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_conventions_equal_least_squares_on_the_scaled_design(name):
+    values, rule = _noisy(2000), CONVENTIONS[name]
+    ranks = np.arange(rule.first, rule.last + 1)
+    root = np.sqrt(1 / ranks if rule.weight == "1/rank" else np.ones(len(ranks)))
+    design = np.stack([np.ones(len(ranks)), np.log(ranks)], 1) * root[:, None]
+    (_, slope), *_ = np.linalg.lstsq(design, np.log(values[ranks - 1]) * root, rcond=None)
+    fit = fit_powerlaw(_spectrum(values), convention=name)
+    assert float(fit["alpha"]) == pytest.approx(-slope, abs=1e-12)
+    assert fit.attrs["convention"] == name
+
+
+def test_conventions_disagree_on_one_and_the_same_spectrum():
+    found = {round(float(fit_powerlaw(_spectrum(_noisy(2000)), convention=name)["alpha"]), 6) for name in CONVENTIONS}
+    assert len(found) == len(CONVENTIONS)
+
+
+def test_a_short_spectrum_ends_the_window_of_a_convention():
+    fit = fit_powerlaw(_spectrum(_noisy(150)), convention="stringer-matlab")
+    assert int(fit["last_rank"]) == 148
+
+
+def test_policies_for_values_that_are_not_positive():
+    values = _noisy(100)
+    values[[30, 60]] *= -1
+    folded, dropped = (fit_powerlaw(_spectrum(values), negative=policy) for policy in ("abs", "drop"))
+    assert int(folded["n_not_positive"]) == 2
+    assert float(folded["alpha"]) == pytest.approx(float(fit_powerlaw(_spectrum(np.abs(values)))["alpha"]), abs=1e-12)
+    ranks = np.array([r for r in range(11, 81) if values[r - 1] > 0])
+    root = ranks**-0.5
+    design = np.stack([np.ones(len(ranks)), np.log(ranks)], 1) * root[:, None]
+    (_, slope), *_ = np.linalg.lstsq(design, np.log(values[ranks - 1]) * root, rcond=None)
+    assert float(dropped["alpha"]) == pytest.approx(-slope, abs=1e-12)
+
+
+def test_the_sandwich_error_is_that_of_an_explicit_regression():
+    values = _noisy(300)
+    fit = fit_powerlaw(_spectrum(values), first=5, last=200)
+    ranks = np.arange(5, 201)
+    w, x, y = 1 / ranks, np.log(ranks), np.log(values[4:200])
+    design = np.stack([np.ones_like(x), x], 1)
+    bread = np.linalg.inv(design.T @ (design * w[:, None]))
+    residual = y - design @ (bread @ design.T @ (w * y))
+    meat = design.T @ (design * (w * residual)[:, None] ** 2)
+    assert float(fit["residual_se"]) == pytest.approx(np.sqrt((bread @ meat @ bread)[1, 1]), rel=1e-9)
+
+
+def test_automatic_window_follows_n_and_d():
+    assert int(fit_powerlaw(_spectrum(_noisy(100), n=61))["last_rank"]) == 48
+    assert int(fit_powerlaw(_spectrum(_noisy(100)))["last_rank"]) == 80
+
+
+def test_too_few_ranks_are_an_error_unless_the_window_is_named():
+    spectrum = _spectrum(_noisy(30))
+    with pytest.raises(DataError, match="leave ranks 11 to 24 for a fit, fewer than 20"):
+        fit_powerlaw(spectrum)
+    assert int(fit_powerlaw(spectrum, first=5, last=24)["last_rank"]) == 24
+
+
+def test_a_convention_and_its_parts_are_not_given_together():
+    with pytest.raises(ConfigError, match=r"do not give \['last'\] as well"):
+        fit_powerlaw(_spectrum(_noisy(100)), convention="stringer-matlab", last=50)
+    with pytest.raises(ConfigError, match="did you mean 'stringer-matlab'"):
+        fit_powerlaw(_spectrum(_noisy(100)), convention="stringer_matlap")
+    with pytest.raises(ConfigError, match="the window 50-200 does not fit a spectrum of 100 ranks"):
+        fit_powerlaw(_spectrum(_noisy(100)), first=50, last=200)
+
+
+def test_the_finite_sample_bias_is_the_known_one():
+    """A guard against silent corrections: alpha = 1, d = 500, n = 1000, ranks 11-400 gives 1.084, not 1."""
+    generator = np.random.default_rng(0)
+    rotation, _ = np.linalg.qr(generator.standard_normal((500, 500)))
+    draws = generator.standard_normal((1000, 500)) * np.arange(1, 501) ** -0.5
+    spectrum = eigenspectrum(xr.DataArray(draws @ rotation.T, dims=("presentation", "neuroid")))
+    assert float(fit_powerlaw(spectrum, last=400)["alpha"]) == pytest.approx(1.084, abs=0.02)

@@ -1,0 +1,130 @@
+"""The backprop baseline and its penalty."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import biorep
+from biorep.baselines.mlp import MLP
+from biorep.baselines.regularizers import WeightPenalty
+from biorep.bridge import classifier, score
+from biorep.bridge.training import Schedule, train
+from biorep.context import RunContext
+from biorep.errors import NumericalError, SplitError
+from biorep.networks.base import report_of
+
+
+def test_learns_the_digits(digits):
+    network = MLP(hidden=(100,), epochs=80)
+    state = network.fit(digits["train"], seed=0)
+    assert float(score(state, network.encode(state, digits["test"])).mean()) > 0.94
+    assert float(state["loss"][-1]) < 0.2 * float(state["loss"][0])
+    assert report_of(state)["training_accuracy"] > 0.97
+
+
+@pytest.mark.parametrize("settings", [{}, {"activation": "tanh"}, {"power": 2.0}, {"hidden": (12, 8), "bias": True}])
+def test_frozen_module_equals_the_equations(digits, settings):
+    network = MLP(**{"hidden": (10,), "epochs": 1, **settings})
+    state = network.fit(digits["train"], seed=0)
+    rows = digits["test"]["image"].values.reshape(-1, 64).astype(float)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    for index in range(len(network.hidden)):
+        currents = rows @ state[f"weights_{index}"].values.T
+        if network.bias:
+            currents = currents + state[f"bias_{index}"].values
+        rows = np.tanh(currents) if network.activation == "tanh" else np.maximum(currents, 0) ** network.power
+    np.testing.assert_allclose(network.encode(state, digits["test"])["response"], rows, atol=1e-4)
+    before = network.encode(state, digits["test"], layer="preactivation")["response"]
+    np.testing.assert_allclose(before, currents, atol=1e-4)
+    logits = rows @ state["readout_weights"].values.T + state["readout_bias"].values
+    model = classifier(network, state, state)
+    np.testing.assert_allclose(model(torch.as_tensor(digits["test"]["image"].values)), logits, atol=1e-3)
+
+
+def test_weight_penalty_is_the_sum_of_squares_and_its_gradient():
+    module = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)).double()
+    value = WeightPenalty()(module, torch.zeros(1, 4), torch.zeros(1))
+    expected = sum(float((p.detach() ** 2).sum()) for p in module.parameters())
+    assert float(value.detach()) == pytest.approx(expected, rel=1e-12)
+    value.backward()
+    for parameter in module.parameters():
+        torch.testing.assert_close(parameter.grad, 2 * parameter.detach())
+
+
+def test_penalty_enters_the_loss_with_its_strength_and_shrinks_the_weights(digits):
+    plain = MLP(hidden=(50,), epochs=10).fit(digits["train"], seed=0)
+    network = MLP(hidden=(50,), epochs=10, penalties=({"kind": "l2", "strength": 5e-3},))
+    penalised = network.fit(digits["train"], seed=0)
+    assert float((penalised["weights_0"] ** 2).sum()) < 0.7 * float((plain["weights_0"] ** 2).sum())
+    squares = sum(float((penalised[n] ** 2).sum()) for n in ("weights_0", "readout_weights", "readout_bias"))
+    assert float(penalised["penalty_l2"][-1]) == pytest.approx(5e-3 * squares, rel=0.05)
+
+
+def test_first_step_is_adam_on_the_cross_entropy_plus_penalty():
+    """One full-batch step against torch's optimiser driven by hand."""
+    torch.manual_seed(0)
+    module, twin = nn.Linear(5, 3), nn.Linear(5, 3)
+    twin.load_state_dict(module.state_dict())
+    inputs, labels = torch.randn(8, 5), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
+    train(
+        module,
+        inputs,
+        labels,
+        schedule=Schedule(1, 8, 0.01, {}),
+        seed=0,
+        name="test",
+        penalties=[WeightPenalty(strength=0.1)],
+    )
+    optimiser = torch.optim.Adam(twin.parameters(), lr=0.01)
+    loss = nn.functional.cross_entropy(twin(inputs), labels) + 0.1 * sum(p.square().sum() for p in twin.parameters())
+    loss.backward()
+    optimiser.step()
+    torch.testing.assert_close(module.weight, twin.weight, atol=1e-6, rtol=0)
+
+
+def test_schedule_follows_its_milestones():
+    schedule = Schedule(10, 1, 1e-3, {3: 5e-4, 6: 1e-4})
+    assert [schedule.rate_at(e) for e in (0, 2, 3, 5, 6, 9)] == [1e-3, 1e-3, 5e-4, 5e-4, 1e-4, 1e-4]
+
+
+def test_a_killed_training_resumes_and_ends_bit_for_bit_the_same(digits, tmp_path, monkeypatch):
+    from biorep.bridge import training
+
+    network = MLP(hidden=(20,), epochs=6, penalties=({"kind": "l2", "strength": 1e-4},))
+    whole = network.fit(digits["train"], seed=0)
+    run, original, calls = RunContext(checkpoint=tmp_path, checkpoint_every=0), training._epoch, []
+
+    def die_in_the_fourth(*arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(training, "_epoch", die_in_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        network.fit(digits["train"], seed=0, run=run)
+    assert [path.name for path in tmp_path.iterdir()] == ["mlp.pt"]
+    resumed = network.fit(digits["train"], seed=0, run=run)
+    assert len(calls) == 4 + 3
+    for name in ("weights_0", "readout_weights", "loss"):
+        np.testing.assert_array_equal(resumed[name], whole[name])
+
+
+def test_a_divergence_names_the_learning_rate(digits):
+    with pytest.raises(NumericalError, match="the loss became .* at learning rate 1e\\+30"):
+        MLP(hidden=(10,), power=3.0, epochs=3, rate=1e30).fit(digits["train"], seed=0)
+
+
+def test_test_images_are_refused(digits):
+    with pytest.raises(SplitError, match="training of 'mlp'"):
+        MLP(hidden=(10,), epochs=1).fit(digits["test"], seed=0)
+
+
+def test_unknown_penalty_is_explained():
+    from biorep.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="penalties"):
+        biorep.network("mlp", penalties=[{"kind": "l3"}])

@@ -6,6 +6,7 @@ key is in the store already is not repeated, whichever run made it.
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Hashable
@@ -122,8 +123,12 @@ class Pipeline:
                 fit = spectra.fit_powerlaw(spectrum, first=plan.first, last=plan.last, convention=plan.convention)
             except DataError as error:
                 spectrum["alpha"] = np.nan
-                spectrum.attrs["warnings"] = f'["no exponent: {error}"]'
+                spectrum["alpha"].attrs.update(long_name="exponent of the power law", units="1")
+                spectrum.attrs["warnings"] = json.dumps([f"no exponent: {error}"])
                 return spectrum
+            if beyond := int(fit["n_beyond_rank"]):
+                text = f"the spectrum ends at rank {spectrum.attrs['numerical_rank']}, {beyond} ranks before the end of the window"
+                spectrum.attrs["warnings"] = json.dumps([text])
             return spectrum.merge(fit).assign_attrs({**spectrum.attrs, **fit.attrs})
 
         return self._stage("spectrum", payload, make)

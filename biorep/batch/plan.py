@@ -3,7 +3,8 @@
 A plan is a YAML file with ``recipe:`` (inline, or the name or path of another file) and any of
 
 ``cases:``
-    label -> the keys that this case sets; the labels become the dim `model`.
+    label -> the keys that this case sets; the labels become the dim `model`. Groups of keys are merged with the
+    recipe's, but a group with a `kind` (a network) replaces it.
 ``grid:``
     dotted key -> list of values, or ``{range: 10}``; every combination is run.
 ``zip:``
@@ -174,12 +175,21 @@ def _cases(source: Source) -> list[list[Change]]:
         place = ("cases", label)
         if not isinstance(keys, dict | None):
             raise ConfigError(f"{source.where(place)}: case '{label}' must be 'key: value' lines, found {keys!r}")
-        changes: list[Setting] = []
-        for key, value in (keys or {}).items():
-            part = source.part((*place, key)) if isinstance(value, dict) else Source({}, "", {})
-            changes.append((tuple(str(key).split(".")), value, part, source.where((*place, key))))
+        changes = [setting for key in keys or {} for setting in _settings(source, place, (key,))]
         axis.append(({"model": str(label)}, changes))
     return [axis]
+
+
+def _settings(source: Source, place: KeyPath, path: KeyPath) -> list[Setting]:
+    """Return what the group of keys at ``place + path`` sets: its members one by one, unless it has a `kind`."""
+    value: Any = source.data
+    for key in (*place, *path):
+        value = value[key]
+    if isinstance(value, dict) and value and "kind" not in value:
+        return [setting for key in value for setting in _settings(source, place, (*path, key))]
+    part = source.part((*place, *path)) if isinstance(value, dict) else Source({}, "", {})
+    dotted = tuple(step for key in path for step in (key.split(".") if isinstance(key, str) else [key]))
+    return [(dotted, value, part, source.where((*place, *path)))]
 
 
 def _grid(source: Source) -> list[list[Change]]:

@@ -40,7 +40,8 @@ def spectrum_lines(spectra: Mapping[str, Sequence[xr.Dataset]], *, title: str = 
             axes.plot(ranks, middle, color=colour, label=f"{name}: α = {alpha:.2f}")
             axes.fill_between(ranks, shares.min(0), shares.max(0), color=colour, alpha=0.2, linewidth=0)
             if "first_rank" in members[0]:
-                window = np.arange(int(members[0]["first_rank"]), int(members[0]["last_rank"]) + 1)
+                last = min(int(members[0]["last_rank"]), len(middle))
+                window = np.arange(int(members[0]["first_rank"]), last + 1)
                 inside = np.log(middle[window[0] - 1 : window[-1]])
                 level = np.exp(np.average(inside + alpha * np.log(window), weights=1 / window))
                 axes.plot(window, level * window**-alpha, color=colour, linestyle=(0, (4, 3)), linewidth=0.9)

@@ -72,8 +72,9 @@ def fit_powerlaw(
     -------
     xr.Dataset
         ``alpha``, ``log_intercept``, ``r2`` (weighted), ``residual_se`` (HC0: describes the wiggles of this
-        one spectrum, not the sampling error), ``first_rank``, ``last_rank``, ``n_not_positive``; attribute
-        `convention`.
+        one spectrum, not the sampling error), ``first_rank``, ``last_rank``, ``n_not_positive``, and
+        ``n_beyond_rank``: ranks of the window beyond the numerical rank of the spectrum, which hold rounding
+        errors and are left out of the fit; attribute `convention`.
 
     Raises
     ------
@@ -91,6 +92,7 @@ def fit_powerlaw(
     ]
     values = spectrum["eigenvalue"].values
     limit = len(values)
+    rank = int(spectrum.attrs.get("numerical_rank", limit))
     if convention is not None:
         choose(convention, CONVENTIONS, "convention")
         if given:
@@ -102,17 +104,21 @@ def fit_powerlaw(
         start, weight, negative = first or 11, weight or "1/rank", negative or "abs"
         n, d = int(spectrum.attrs["n_presentations"]), int(spectrum.attrs["n_neuroids"])
         automatic = last in (None, "auto")
-        stop = min(500, int(0.8 * min(n - 1, d))) if automatic else int(last)  # type: ignore[arg-type]
+        stop = min(500, int(0.8 * min(n - 1, d)), rank) if automatic else int(last)  # type: ignore[arg-type]
         if automatic and first is None and stop - start + 1 < SMALLEST_WINDOW:
             raise DataError(
-                f"{n} presentations of {d} neuroids leave ranks {start} to {stop} for a fit, fewer than "
+                f"{n} presentations of {d} neuroids (numerical rank {rank}) leave ranks {start} to {stop} for a fit, fewer than "
                 f"{SMALLEST_WINDOW}. Use more of both, or name the window with first= and last=."
             )
         label = "biorep"
     if not 1 <= start < stop <= limit:
         raise ConfigError(f"the window {start}-{stop} does not fit a spectrum of {limit} ranks")
-    ranks = np.arange(start, stop + 1, dtype=np.float64)
-    return _fitted(values[start - 1 : stop], ranks, weight, negative, label)
+    if start > rank:
+        raise DataError(f"the numerical rank of the spectrum is {rank}: nothing is left in the window {start}-{stop}")
+    ranks = np.arange(start, min(stop, rank) + 1, dtype=np.float64)
+    fit = _fitted(values[start - 1 : len(ranks) + start - 1], ranks, weight, negative, label)
+    fit["n_beyond_rank"] = stop - int(ranks[-1])
+    return describe(fit, {"n_beyond_rank": ("ranks of the window beyond the numerical rank, left out", "1")})
 
 
 def _fitted(values: np.ndarray, ranks: np.ndarray, weight: Weight, negative: Negative, label: str) -> xr.Dataset:

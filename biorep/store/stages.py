@@ -47,7 +47,7 @@ class Stages:
         path = self.folder(kind, key) / "manifest.json"
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             raise StoreError(

@@ -89,9 +89,26 @@ def test_automatic_window_follows_n_and_d():
 
 def test_too_few_ranks_are_an_error_unless_the_window_is_named():
     spectrum = _spectrum(_noisy(30))
-    with pytest.raises(DataError, match="leave ranks 11 to 24 for a fit, fewer than 20"):
+    with pytest.raises(
+        DataError, match=r"30 neuroids \(numerical rank 30\) leave ranks 11 to 24 for a fit, fewer than 20"
+    ):
         fit_powerlaw(spectrum)
     assert int(fit_powerlaw(spectrum, first=5, last=24)["last_rank"]) == 24
+
+
+def test_rounding_errors_beyond_the_numerical_rank_are_left_out():
+    generator = np.random.default_rng(0)
+    rotation, _ = np.linalg.qr(generator.standard_normal((60, 60)))
+    draws = generator.standard_normal((5000, 60)) * np.arange(1, 61) ** -0.5
+    draws[:, 40:] = 0
+    spectrum = eigenspectrum(xr.DataArray(draws @ rotation.T, dims=("presentation", "neuroid")))
+    assert spectrum.attrs["numerical_rank"] == 40
+    fit = fit_powerlaw(spectrum, first=5, last=55)
+    assert (int(fit["last_rank"]), int(fit["n_beyond_rank"])) == (40, 15)
+    assert float(fit["alpha"]) == pytest.approx(1.0, abs=0.05)
+    assert int(fit_powerlaw(spectrum)["last_rank"]) == 40
+    with pytest.raises(DataError, match="the numerical rank of the spectrum is 40"):
+        fit_powerlaw(spectrum, first=45, last=55)
 
 
 def test_a_convention_and_its_parts_are_not_given_together():

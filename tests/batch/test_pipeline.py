@@ -1,0 +1,183 @@
+"""Runs: stages are shared, skipped, resumed, and hashed by what changes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import biorep
+from biorep import batch
+from biorep.config import parse_yaml
+from biorep.context import RunContext
+from biorep.errors import StoreError
+from biorep.store import Stages, read_plan
+
+TEXT = """
+name: small
+dataset: {name: digits, limit: 200}
+network: {kind: krotov-hopfield, units: 30, k: 2, p: 2, epochs: 3, batch_size: 50}
+spectrum: {first: 3, last: 20}
+robustness: {images: 20, steps: 3, linf: [0.1], l2: [], noise: [0.1], noise_draws: 2}
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+def _run(path, out, *overrides, **context):
+    lines = []
+    record = batch.execute(batch.read(path, overrides), out, run=RunContext(**context), say=lines.append)
+    return record, lines
+
+
+def _made(lines):
+    return [line.split(": ")[1].split()[0] for line in lines if line.endswith(" s")]
+
+
+def test_a_recipe_makes_every_stage_once(recipe_file, tmp_path):
+    record, lines = _run(recipe_file, tmp_path / "out")
+    assert _made(lines) == ["state", "representation", "readout", "spectrum", "robustness"]
+    again, lines = _run(recipe_file, tmp_path / "out")
+    assert _made(lines) == []
+    assert sum(line.endswith("done before") for line in lines) == 5
+    assert again.runs == record.runs
+
+
+@pytest.mark.parametrize(
+    ("override", "remade"),
+    [
+        ("robustness.linf=[0.2]", ["robustness"]),
+        ("spectrum.last=25", ["spectrum"]),
+        ("readout.penalty=1e-3", ["readout", "robustness"]),
+        ("network.delta=0.1", ["state", "representation", "readout", "spectrum", "robustness"]),
+        ("seed=1", ["state", "representation", "readout", "spectrum", "robustness"]),
+        ("dataset.limit=150", ["state", "representation", "readout", "spectrum", "robustness"]),
+        ("about=other words", []),
+        ("name=other", []),
+    ],
+)
+def test_only_what_changes_is_made_again(recipe_file, tmp_path, override, remade):
+    _run(recipe_file, tmp_path / "out")
+    _, lines = _run(recipe_file, tmp_path / "out", override)
+    assert _made(lines) == remade
+
+
+def test_progress_and_checkpoints_are_not_part_of_the_key(recipe_file, tmp_path, capsys):
+    first, _ = _run(recipe_file, tmp_path / "a")
+    second, _ = _run(recipe_file, tmp_path / "b", progress=True, checkpoint_every=0.0)
+    assert first.runs[0].stages == second.runs[0].stages
+    for kind, key in first.runs[0].stages.items():
+        one, two = (Stages(tmp_path / folder).load_tree(kind, key) for folder in "ab")
+        for node in one.subtree:
+            xr.testing.assert_equal(node.to_dataset(), two[node.path].to_dataset())
+
+
+def test_own_data_are_identified_by_content_not_by_path(tmp_path):
+    images = biorep.datasets.load("digits").image.values
+    labels = biorep.datasets.load("digits").label.values
+    keys = []
+    for name in ("a.npz", "b.npz"):
+        np.savez(tmp_path / name, images=images, labels=labels)
+        recipe = TEXT.replace("digits", str(tmp_path / name))
+        (tmp_path / "r.yaml").write_text(recipe)
+        record, lines = _run(tmp_path / "r.yaml", tmp_path / "out")
+        keys.append(record.runs[0].stages)
+    assert keys[0] == keys[1]
+    assert _made(lines) == []
+
+
+def test_a_run_that_was_killed_goes_on(recipe_file, tmp_path, monkeypatch):
+    from biorep import spectra
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spectra, "eigenspectrum", die)
+        with pytest.raises(KeyboardInterrupt):
+            _run(recipe_file, tmp_path / "out")
+    with pytest.raises(StoreError, match="is not the folder of a finished plan"):
+        biorep.open(tmp_path / "out" / "small")
+    _, lines = _run(recipe_file, tmp_path / "out")
+    assert _made(lines) == ["spectrum", "robustness"]
+
+
+def test_results_of_a_run_open_as_a_tree(recipe_file, tmp_path):
+    record, _ = _run(recipe_file, tmp_path / "out")
+    tree = biorep.open(record.folder)
+    assert set(tree.children) == {"state", "representation", "readout", "spectrum", "robustness"}
+    assert tree["representation"]["response"].dims == ("presentation", "neuroid")
+    assert set(tree["representation"]["split"].values.tolist()) == {"test"}
+    assert float(tree["readout"]["test_accuracy"]) == float(tree["readout"]["correct"].mean())
+    assert "validation_accuracy" in tree["readout"]
+    assert {"linf", "noise"} == set(tree["robustness"].children)
+    with xr.open_dataset(Stages(tmp_path / "out").path("spectrum", record.runs[0].stages["spectrum"])) as plain:
+        np.testing.assert_array_equal(plain["eigenvalue"], tree["spectrum"]["eigenvalue"])
+    for node in tree.subtree:
+        for name, variable in node.dataset.variables.items():
+            assert "long_name" in variable.attrs, (node.path, name)
+            assert "units" in variable.attrs, (node.path, name)
+
+
+def test_results_of_a_plan_have_its_dims(tmp_path):
+    plan = "name: p\nrecipe:\n" + "\n".join(f"  {line}" for line in TEXT.strip().splitlines()[1:])
+    plan += "\ngrid: {network.units: [20, 30], seed: {range: 2}}\n"
+    (tmp_path / "p.yaml").write_text(plan)
+    record, _ = _run(tmp_path / "p.yaml", tmp_path / "out")
+    tree = biorep.open(record.folder)
+    assert tree["spectrum"]["alpha"].dims == ("units", "seed")
+    assert tree["spectrum"]["eigenvalue"].sizes["component"] == 30
+    assert np.isnan(tree["spectrum"]["eigenvalue"].sel(units=20, component=30)).all()
+    stages = Stages(tmp_path / "out")
+    for run in record.runs:
+        alone = stages.load("spectrum", run.stages["spectrum"])
+        assert float(tree["spectrum"]["alpha"].sel(run.coordinates)) == float(alone["alpha"])
+        group = stages.load_tree("robustness", run.stages["robustness"])["linf"]
+        together = tree["robustness/linf"]["critical_distance"].sel(run.coordinates)
+        np.testing.assert_array_equal(together, group["critical_distance"])
+
+
+def test_incomplete_combinations_become_the_dim_run(tmp_path):
+    plan = "name: p\nrecipe:\n" + "\n".join(f"  {line}" for line in TEXT.strip().splitlines()[1:])
+    plan += "\nzip: {network.units: [20, 30], seed: [0, 1]}\n"
+    (tmp_path / "p.yaml").write_text(plan)
+    record, _ = _run(tmp_path / "p.yaml", tmp_path / "out")
+    spectrum = biorep.open(record.folder)["spectrum"]
+    assert spectrum["alpha"].dims == ("run",)
+    assert spectrum["units"].values.tolist() == [20, 30]
+
+
+def test_a_damaged_stage_stops_the_run_and_is_not_taken_for_a_result(recipe_file, tmp_path):
+    record, _ = _run(recipe_file, tmp_path / "out")
+    path = Stages(tmp_path / "out").path("state", record.runs[0].stages["state"])
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(StoreError, match="is damaged"):
+        _run(recipe_file, tmp_path / "out")
+
+
+def test_train_representations_are_not_mixed_into_the_test_scores(recipe_file, tmp_path):
+    record, _ = _run(recipe_file, tmp_path / "out")
+    readout = Stages(tmp_path / "out").load("readout", record.runs[0].stages["readout"])
+    assert not set(readout["stimulus_id"].values) & set(readout["fitted_stimulus_id"].values)
+
+
+def test_recipe_as_executed_can_be_run_again(recipe_file, tmp_path):
+    record, _ = _run(recipe_file, tmp_path / "out")
+    again, lines = _run(record.folder / "runs" / "seed0" / "recipe.yaml", tmp_path / "out")
+    assert _made(lines) == []
+    assert again.runs[0].stages == record.runs[0].stages
+    assert read_plan(record.folder).runs[0].stages == record.runs[0].stages
+
+
+def test_key_does_not_depend_on_the_order_of_keys_or_on_defaults_written_out():
+    from biorep.config import digest
+
+    first = batch.recipe_from(parse_yaml(TEXT, "a"))
+    spelled = TEXT.replace("units: 30, k: 2", "k: 2, power: 4.5, units: 30")
+    second = batch.recipe_from(parse_yaml(spelled, "b"))
+    assert digest(first.network.hash_payload()) == digest(second.network.hash_payload())

@@ -1,0 +1,48 @@
+"""The table of a plan."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from biorep.store.summary import Estimate, Row, estimate, notes, render, weakest
+
+
+def test_estimate_is_the_mean_with_its_t_interval():
+    values = [1.0, 2.0, 4.0]
+    found = estimate(values)
+    # t quantile 0.975 with 2 degrees of freedom: 4.302653
+    assert found.mean == pytest.approx(7 / 3)
+    assert found.half_width == pytest.approx(4.302653 * np.std(values, ddof=1) / np.sqrt(3), rel=1e-6)
+    assert np.isnan(estimate([3.0]).half_width)
+    assert np.isnan(estimate([]).mean)
+    assert estimate([1.0, np.inf]).mean == np.inf
+
+
+def test_text():
+    assert Estimate(0.12345, 0.01).text(2) == "0.12 ± 0.01"
+    assert Estimate(1.0, np.nan).text(1) == "1.0"
+    assert Estimate(np.nan, np.nan).text(1) == "–"
+
+
+def test_weakest_is_the_median_of_the_nearest_perturbation():
+    distance = [[0.0, 3.0, np.inf, 2.0], [0.0, 1.0, np.inf, 4.0]]
+    group = xr.Dataset({"critical_distance": (("attack", "presentation"), distance)})
+    assert weakest(group) == 1.5
+
+
+def test_few_seeds_are_called_preliminary():
+    rows = [Row("a", 3, {"accuracy": Estimate(0.5, 0.1), **dict.fromkeys(("alpha",), Estimate(1, 0.1))})]
+    assert "preliminary" in notes(rows)[0]
+    assert notes([Row("a", 5, {})]) == ["Mean ± half of the 95 % t-interval over 5 seeds."]
+    assert notes([Row("a", 1, {})]) == ["One seed: no interval, no claim."]
+
+
+def test_render_leaves_out_columns_without_numbers():
+    nothing = Estimate(np.nan, np.nan)
+    columns = ("accuracy", "alpha", "critical_linf", "critical_l2", "used")
+    row = Row("kh", 5, {**dict.fromkeys(columns, nothing), "accuracy": Estimate(0.98, 0.01)})
+    text = render([row])
+    assert text.splitlines()[0].split("  ") == ["network", "seeds", "test accuracy"]
+    assert "0.980 ± 0.010" in text

@@ -1,0 +1,126 @@
+"""The command line as a user meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def biorep(*arguments, cwd, expect=0, **environment):
+    """Run the command line and return its output and its errors."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "biorep.cli", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        timeout=300,
+    )
+    assert answer.returncode == expect, answer.stderr + answer.stdout
+    return answer.stdout, answer.stderr
+
+
+def test_help_lists_the_verbs(tmp_path):
+    out, _ = biorep("--help", cwd=tmp_path)
+    for verb in ("run", "report", "models", "data", "doctor"):
+        assert verb in out
+
+
+def test_run_prints_a_table_and_repeats_cheaply(tmp_path):
+    out, _ = biorep("run", "quickstart", "--shrunk", "--out", "store", cwd=tmp_path)
+    assert "test accuracy" in out
+    assert "One seed: no interval, no claim." in out
+    assert (tmp_path / "store/quickstart-shrunk/report.html").is_file()
+    out, err = biorep("run", "quickstart", "--shrunk", "--out", "store", cwd=tmp_path)
+    assert out.count("done before") == 25
+    assert err == ""
+    out, _ = biorep("report", "store/quickstart-shrunk", cwd=tmp_path)
+    assert out.strip() == "store/quickstart-shrunk/report.html"
+
+
+def test_set_takes_several_overrides(tmp_path):
+    out, _ = biorep("run", "quickstart", "--set", "grid.seed=[4]", "name=other", "--dry-run", cwd=tmp_path)
+    assert out.splitlines()[0] == "other: 5 runs"
+    assert "kh-seed4" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "quikstart"), "did you mean 'quickstart'?"),
+        (("run", "quickstart", "--set", "cases.kh.network.unitz=3"), "did you mean 'units'?"),
+        (("run", "quickstart", "--set", "nonsense"), "expected key=value"),
+        (("run", "quickstart", "--device", "gpu"), "Allowed: 'auto', 'cpu', 'cuda', 'cuda:<index>'."),
+        (("report", "nowhere"), "is not the folder of a finished plan"),
+    ],
+)
+def test_mistakes_of_the_user_come_without_a_traceback(tmp_path, arguments, message):
+    out, err = biorep(*arguments, cwd=tmp_path, expect=2)
+    assert message in err
+    assert "Traceback" not in err + out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_explained(tmp_path):
+    (tmp_path / "file").write_text("")
+    _, err = biorep("run", "quickstart", "--shrunk", "--out", "file/store", cwd=tmp_path, expect=2)
+    assert "cannot write file/store/stages/state/" in err
+    assert "Choose a folder that you may write to, with --out FOLDER." in err
+    assert "Traceback" not in err
+
+
+def test_damaged_data_are_explained(tmp_path):
+    folder = tmp_path / "data" / "mnist"
+    folder.mkdir(parents=True)
+    for name in ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"):
+        (folder / name).write_bytes(b"\x1f\x8b\x08\x00truncated")
+    arguments = ("run", "krotov_hopfield_2019_mnist", "--set", "grid.seed=[0]", "network.epochs=1", "--out", "store")
+    _, err = biorep(*arguments, cwd=tmp_path, expect=2, BIOREP_DATA=str(tmp_path / "data"))
+    assert "is damaged or is another file" in err
+    assert "expected 440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609" in err
+    assert "Traceback" not in err
+    assert not list((tmp_path / "store").rglob("manifest.json")) if (tmp_path / "store").exists() else True
+
+
+def test_models_data_and_doctor(tmp_path):
+    out, _ = biorep("models", cwd=tmp_path)
+    assert "holzhausen_2024_cifar10" in out
+    out, _ = biorep("data", cwd=tmp_path)
+    assert "ships with scikit-learn" in out
+    out, _ = biorep("doctor", cwd=tmp_path)
+    assert "What runs where" in out
+    assert "torch" in out
+
+
+def test_models_and_data_are_found_from_an_installed_wheel(tmp_path):
+    """Build a wheel, unpack it, and run from there, away from the checkout."""
+    import zipfile
+    from pathlib import Path
+
+    root = Path(__file__).resolve().parents[1]
+    probe = "from hatchling.build import build_wheel; import sys; print(build_wheel(sys.argv[1]))"
+    built = subprocess.run(
+        [sys.executable, "-c", probe, str(tmp_path)], cwd=root, capture_output=True, text=True, check=True
+    )
+    wheel = tmp_path / built.stdout.split()[-1]
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "site")
+    assert "biorep/_models/quickstart.yaml" in names
+    assert "biorep/_data/registry.toml" in names
+    assert "biorep/report.html.j2" in names
+    assert not [name for name in names if name.startswith(("tests/", ".venv"))]
+    code = "import biorep, biorep.resources as r; print(biorep.__file__); print(r.folder('models'), len(r.models()))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+    )
+    assert answer.stdout.splitlines()[0].startswith(str(tmp_path / "site"))
+    assert "_models" in answer.stdout

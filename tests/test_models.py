@@ -1,0 +1,69 @@
+"""Every published model runs, shrunk to seconds, and says what it reproduces."""
+
+from __future__ import annotations
+
+import pytest
+
+import biorep
+from biorep import batch, resources
+from biorep.config import read_yaml
+from biorep.report import write_report
+
+MODELS = resources.models()
+
+
+def test_models_are_found():
+    assert {"quickstart", "krotov_hopfield_2019_mnist", "holzhausen_2024_cifar10"} <= set(MODELS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model_runs_shrunk_and_writes_its_report(name, tmp_path):
+    plan = batch.read(name, shrunk=True)
+    assert plan.name == f"{name}-shrunk"
+    record = batch.execute(plan, tmp_path, say=lambda line: None)
+    tree = biorep.open(record.folder)
+    assert 0 <= float(tree["readout"]["test_accuracy"].mean()) <= 1
+    page = write_report(record.folder).read_text()
+    assert page.count("data:image/svg+xml;base64,") == len(list((record.folder / "figures").glob("*.svg"))) >= 2
+    assert "http" not in page.replace("http://www.w3.org", "").replace("https://www.w3.org", "")
+    for planned in plan.runs:
+        assert planned.name in page
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model_states_source_expectation_and_time(name):
+    document = read_yaml(MODELS[name]).data
+    assert document["about"]
+    assert document["expected"]
+    assert document["time"]
+    if name != "quickstart":
+        assert document["reference"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model_is_valid_in_full_size(name):
+    assert batch.read(name).runs
+
+
+def test_published_settings_of_the_papers():
+    """The numbers that the papers state, checked where they are run from."""
+    network = batch.read("krotov_hopfield_2019_mnist").runs[0].recipe.network
+    assert (network.units, network.p, network.k, network.delta) == (2000, 3, 7, 0.4)
+    assert (network.rate, network.epochs, network.batch_size) == (0.04, 1000, 100)
+    runs = {run.name: run.recipe for run in batch.read("holzhausen_2024_cifar10").runs}
+    kh, bp, l2 = (runs[f"{case}-seed0"].network for case in ("kh", "bp", "l2"))
+    assert (kh.p, kh.k, kh.delta, kh.rate, kh.batch_size, kh.input_norm) == (3, 2, 0.4, 0.02, 1000, 3)
+    assert [bp_rate(bp, epoch) for epoch in (30, 31, 90, 91, 120, 121, 160, 161)] == [
+        1e-3, 5e-4, 5e-4, 2e-4, 2e-4, 1e-4, 1e-4, 1e-5,
+    ]  # fmt: skip
+    assert l2.penalties[0].strength == 5e-4
+    assert bp.penalties == ()
+    assert l2.model_copy(update={"penalties": ()}) == bp
+    assert runs["kh-seed0"].readout.epochs == 1000
+    assert runs["bp-seed0"].robustness.steps == 20
+
+
+def bp_rate(network, epoch):
+    from biorep.bridge.training import Schedule
+
+    return Schedule(network.epochs, network.batch_size, network.rate, network.milestones).rate_at(epoch)

@@ -12,7 +12,7 @@ import biorep
 ROOT = Path(biorep.__file__).parent
 #: Each may import only from those before it (the first tuple is the base, whose members may import each other).
 LAYERS = [
-    ("errors", "schema", "config", "rng", "atomic", "resources", "context"),
+    ("errors", "explain", "schema", "config", "rng", "atomic", "resources", "context"),
     ("datasets",),
     ("engines",),
     ("networks",),

@@ -127,7 +127,8 @@ class Pipeline:
                 spectrum.attrs["warnings"] = json.dumps([f"no exponent: {error}"])
                 return spectrum
             if beyond := int(fit["n_beyond_rank"]):
-                text = f"the spectrum ends at rank {spectrum.attrs['numerical_rank']}, {beyond} ranks before the end of the window"
+                rank = spectrum.attrs["numerical_rank"]
+                text = f"the spectrum ends at rank {rank}, {beyond} ranks before the end of the window"
                 spectrum.attrs["warnings"] = json.dumps([text])
             return spectrum.merge(fit).assign_attrs({**spectrum.attrs, **fit.attrs})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from biorep.errors import ConfigError, DataError
 from biorep.networks.base import DifferentiableNetwork, Network
 from biorep.networks.encoder import Encoder
+from biorep.schema import check_finite
 
 Space = Literal["pixel", "normalised"]
 
@@ -73,6 +75,8 @@ def classifier(network: Network, state: xr.Dataset, readout: xr.Dataset, *, spac
         If the network gives no gradients.
     DataError
         If the readout belongs to a network of another width.
+    NumericalError
+        If a weight is NaN or infinite.
     """
     if not isinstance(network, DifferentiableNetwork):
         raise ConfigError(f"'{network.kind}' is not differentiable; it needs a surrogate to become a torch module")
@@ -82,6 +86,8 @@ def classifier(network: Network, state: xr.Dataset, readout: xr.Dataset, *, spac
             f"the readout reads {readout.sizes['neuroid']} neuroids, the network has {encoder.neuroids}: "
             "they do not belong together"
         )
+    for name, values in [*encoder.named_buffers(), *((n, readout[n]) for n in ("readout_weights", "readout_bias"))]:
+        check_finite(np.asarray(values), name)
     weights = torch.as_tensor(readout["readout_weights"].values)
     bias = torch.as_tensor(readout["readout_bias"].values)
     return Classifier(encoder, weights, bias, space)

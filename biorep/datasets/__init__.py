@@ -133,7 +133,7 @@ def available(root: str | Path | None = None) -> list[dict[str, Any]]:
 
 
 def _is_path(name: str) -> bool:
-    return name not in registry.entries() and ("/" in name or "\\" in name or Path(name).suffix != "")
+    return name not in registry.entries() and ("/" in name or Path(name).suffix != "" or Path(name).exists())
 
 
 def _images(entry: registry.Entry, split: str, root: str | Path | None) -> xr.Dataset:

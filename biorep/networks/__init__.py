@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from biorep.config import Source, explain
+from biorep.config import Source
 from biorep.errors import ConfigError, choose
+from biorep.explain import explain
 from biorep.networks.base import Network
 
 __all__ = ["TABLE", "Network", "network", "network_class"]

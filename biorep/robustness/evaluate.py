@@ -16,11 +16,12 @@ from biorep import rng
 from biorep.bridge.classifier import Classifier, Space
 from biorep.config import Config, setting
 from biorep.context import RunContext
-from biorep.robustness.critical import Attack, Outcome, median, sweep
+from biorep.robustness.critical import Attack, Outcome, sweep
 from biorep.robustness.fgsm import fgsm
 from biorep.robustness.noise import add_noise, noise_directions
 from biorep.robustness.perturbation import Loss, Norm, gradient_and_logits, unit_start
 from biorep.robustness.pgd import pgd
+from biorep.robustness.tables import attack_table, noise_table
 from biorep.schema import check_dataset, describe, require_disjoint, require_splits
 
 #: Images attacked at once; bounds the memory, changes nothing else.
@@ -156,7 +157,7 @@ class _Target:
         for name in self.run.track(self.plan.attacks, f"robustness: {norm}", len(self.plan.attacks)):
             attack = self._fgsm(norm) if name == "fgsm" else self._pgd(norm)
             outcomes.append(self._sweep(attack, epsilons, norm))
-        group = _tabulate(outcomes, list(self.plan.attacks), epsilons, self.clean.cpu().numpy())
+        group = attack_table(outcomes, list(self.plan.attacks), epsilons, self.clean.cpu().numpy())
         group.attrs["warnings"] = json.dumps(self._zero_gradients(norm))
         return group.assign_coords(stimulus_id=self.coords["stimulus_id"])
 
@@ -249,27 +250,7 @@ class _Target:
             epsilons,
             "l2",
         )
-        group = xr.Dataset(
-            {
-                "share_correct": (("epsilon", "presentation"), share.astype(np.float32)),
-                "accuracy": ("epsilon", share.mean(1)),
-                "relative_accuracy": ("epsilon", share.mean(1) / max(share[0].mean(), np.finfo(float).tiny)),
-                "critical_distance": ("presentation", outcome.distance),
-                "median_critical_distance": median(outcome.distance),
-            },
-            coords={"epsilon": epsilons, "stimulus_id": self.coords["stimulus_id"]},
-        )
-        return describe(
-            group,
-            {
-                "epsilon": ("standard deviation of the noise", "1"),
-                "share_correct": ("share of the draws classified correctly", "1"),
-                "accuracy": ("accuracy over images and draws", "1"),
-                "relative_accuracy": ("accuracy / clean accuracy", "1"),
-                "critical_distance": ("L2 norm of the smallest noise along the first draw that fools", "1"),
-                "median_critical_distance": ("median over all images", "1"),
-            },
-        )
+        return noise_table(outcome, share, epsilons).assign_coords(stimulus_id=self.coords["stimulus_id"])
 
 
 def _in_batches(attack: Attack) -> Attack:
@@ -278,38 +259,3 @@ def _in_batches(attack: Attack) -> Attack:
         return torch.cat([attack(chosen, radius) for chosen, radius in parts])
 
     return batched
-
-
-def _tabulate(outcomes: list[Outcome], names: list[str], epsilons: list[float], clean: np.ndarray) -> xr.Dataset:
-    correct = np.stack([outcome.correct for outcome in outcomes])
-    distance = np.stack([outcome.distance for outcome in outcomes])
-    accuracy = correct.mean(-1)
-    group = xr.Dataset(
-        {
-            "correct": (("attack", "epsilon", "presentation"), correct.astype(np.int8)),
-            "accuracy": (("attack", "epsilon"), accuracy),
-            "relative_accuracy": (("attack", "epsilon"), accuracy / max(clean.mean(), np.finfo(float).tiny)),
-            "critical_distance": (("attack", "presentation"), distance),
-            "critical_l2": (("attack", "presentation"), np.stack([outcome.l2 for outcome in outcomes])),
-            "median_critical_distance": ("attack", [median(row) for row in distance]),
-            "median_critical_distance_correct": (
-                "attack",
-                [median(row[clean]) if clean.any() else np.nan for row in distance],
-            ),
-        },
-        coords={"attack": names, "epsilon": epsilons},
-    )
-    return describe(
-        group,
-        {
-            "attack": ("attack", "1"),
-            "epsilon": ("radius of the ball, in units of the attacked images", "1"),
-            "correct": ("1 if the attacked image is still classified correctly", "1"),
-            "accuracy": ("share of all images that withstand", "1"),
-            "relative_accuracy": ("accuracy / clean accuracy", "1"),
-            "critical_distance": ("smallest norm that fools; inf: never fooled, 0: wrong without attack", "1"),
-            "critical_l2": ("L2 norm of that perturbation", "1"),
-            "median_critical_distance": ("median over all images", "1"),
-            "median_critical_distance_correct": ("median over the images that are classified correctly", "1"),
-        },
-    )

@@ -107,8 +107,8 @@ def fit_powerlaw(
         stop = min(500, int(0.8 * min(n - 1, d)), rank) if automatic else int(last)  # type: ignore[arg-type]
         if automatic and first is None and stop - start + 1 < SMALLEST_WINDOW:
             raise DataError(
-                f"{n} presentations of {d} neuroids (numerical rank {rank}) leave ranks {start} to {stop} for a fit, fewer than "
-                f"{SMALLEST_WINDOW}. Use more of both, or name the window with first= and last=."
+                f"{n} presentations of {d} neuroids (numerical rank {rank}) leave ranks {start} to {stop} for a fit, "
+                f"fewer than {SMALLEST_WINDOW}. Use more of both, or name the window with first= and last=."
             )
         label = "biorep"
     if not 1 <= start < stop <= limit:

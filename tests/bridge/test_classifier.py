@@ -8,7 +8,7 @@ import torch
 
 import biorep
 from biorep.bridge import Readout, classifier, predict
-from biorep.errors import DataError
+from biorep.errors import DataError, NumericalError
 
 NETWORKS = {
     "pixels": {},
@@ -69,6 +69,20 @@ def test_a_foreign_readout_is_refused(trained, digits):
     readout = Readout().fit(other.encode(other.fit(digits["train"], seed=0), digits["train"]))
     with pytest.raises(DataError, match="they do not belong together"):
         classifier(network, state, readout)
+
+
+def test_nan_weights_are_refused(trained, digits):
+    network, state, readout = trained
+    broken = readout.copy(deep=True)
+    broken["readout_weights"][1, 2] = np.nan
+    with pytest.raises(NumericalError, match="'readout_weights' holds 1 values that are NaN or infinite"):
+        classifier(network, state, broken)
+    name = next((n for n in ("weights", "weights_0") if n in state), None)
+    if name is not None:
+        broken = state.copy(deep=True)
+        broken[name][0, 0] = np.inf
+        with pytest.raises(NumericalError, match="NaN or infinite"):
+            classifier(network, broken, readout)
 
 
 def test_images_of_another_size_are_refused(trained):

@@ -135,7 +135,9 @@ def test_images_as_initial_weights_have_the_norm(tiny):
 
 
 def test_test_images_are_refused(digits):
-    with pytest.raises(SplitError, match="training of 'krotov-hopfield' must not see presentations of the split 'test'"):
+    with pytest.raises(
+        SplitError, match="training of 'krotov-hopfield' must not see presentations of the split 'test'"
+    ):
         KrotovHopfield(units=10, k=2, epochs=1).fit(digits["test"], seed=0)
 
 

@@ -53,7 +53,9 @@ def main() -> None:
     for name in others:
         difference = np.abs(found[name] - reference).max() / reference[0]
         ratio = np.median(spent[name]) / np.median(spent[ours])
-        print(f"{name:<44}{np.median(spent[name]):>8.2f}  {ratio:>9.2f} (>= {contenders[name][0]})   {difference:>12.1e}")
+        print(
+            f"{name:<44}{np.median(spent[name]):>8.2f}  {ratio:>9.2f} (>= {contenders[name][0]})   {difference:>12.1e}"
+        )
 
 
 if __name__ == "__main__":

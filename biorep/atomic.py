@@ -37,7 +37,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         os.replace(temporary, path)
-        _flush(path.parent)
+        with contextlib.suppress(OSError):  # the file is whole and there; only its name may not outlive a power cut
+            _flush(path.parent)
     except OSError as error:
         raise StoreError(_explain(path, error)) from error
     finally:

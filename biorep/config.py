@@ -120,9 +120,11 @@ class Source:
         """Return a copy in which `value` stands at `path`; `lines` say where its keys stand, relative to it."""
         data = copy.deepcopy(self.data)
         set_path(data, path, copy.deepcopy(value), where)
-        kept = {key: place for key, place in self.lines.items() if key[: len(path)] != path}
-        added = {(*path, *key): place for key, place in lines.items()}
-        return Source(data, self.name, {**kept, path: where, **added})
+        # Lists are numbered in the document and addressed by words on the command line.
+        exact = tuple(int(step) if str(step).isdigit() else step for step in path)
+        kept = {key: place for key, place in self.lines.items() if key[: len(path)] not in (path, exact)}
+        added = {(*start, *key): place for start in (path, exact) for key, place in lines.items()}
+        return Source(data, self.name, {**kept, path: where, exact: where, **added})
 
 
 def read_yaml(path: Path) -> Source:
@@ -142,19 +144,20 @@ def read_yaml(path: Path) -> Source:
 
 def parse_yaml(text: str, name: str) -> Source:
     """Parse a YAML mapping from a string; see `read_yaml`."""
-    loader = yaml.SafeLoader(text)
+    lines: dict[KeyPath, str] = {}
     try:
-        node = loader.get_single_node()
-        lines: dict[KeyPath, str] = {}
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is not None:
             _note_lines(node, (), lines, name)
-        data = loader.construct_document(node) if node is not None else {}
+        data = yaml.safe_load(text) if node is not None else {}
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise ConfigError(f"{name}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
-    finally:
-        loader.dispose()
+    except ValueError as error:
+        raise ConfigError(f"{name}: a value cannot be read: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{name}: an anchor refers to itself") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{name}: expected 'key: value' lines at the top, found {type(data).__name__}")
     return Source(cast(dict[str, Any], data), name, lines)
@@ -165,6 +168,8 @@ def _note_lines(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, str], name:
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConfigError(f"{name}:{key.start_mark.line + 1}: a key must be a word or a number")
             if key.value in seen:
                 where = ".".join(map(str, (*path, key.value)))
                 raise ConfigError(f"{name}:{key.start_mark.line + 1}: key '{where}' stands here a second time")
@@ -217,7 +222,7 @@ def parse_override(text: str) -> tuple[KeyPath, Any]:
         raise ConfigError(f"--set {text!r}: expected key=value, for example --set network.units=500")
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"--set {text!r}: the value is not valid YAML") from error
     return tuple(key.strip().split(".")), parsed
 
@@ -225,18 +230,16 @@ def parse_override(text: str) -> tuple[KeyPath, Any]:
 def set_path(data: dict[str, Any], path: KeyPath, value: Any, where: str) -> None:
     """Set ``data[a][b][c] = value`` for the path ``(a, b, c)``, creating mappings on the way."""
     current: Any = data
-    for step in path[:-1]:
-        if isinstance(current, list) and str(step).isdigit() and int(step) < len(current):
-            current = current[int(step)]
-            continue
-        if current.get(step) is None:
+    for depth, step in enumerate(path):
+        if isinstance(current, list):
+            if not str(step).isdigit() or int(step) >= len(current):
+                raise ConfigError(f"{where}: the list has {len(current)} entries, no entry {step!r}")
+            step = int(step)
+        elif not isinstance(current, dict):
+            raise ConfigError(f"{where}: '{path[depth - 1]}' is {current!r}, not a group of keys")
+        if depth == len(path) - 1:
+            current[step] = value
+            return
+        if isinstance(current, dict) and current.get(step) is None:
             current[step] = {}
         current = current[step]
-        if not isinstance(current, dict | list):
-            raise ConfigError(f"{where}: '{step}' is {current!r}, not a group of keys")
-    if isinstance(current, list):
-        if not str(path[-1]).isdigit() or int(path[-1]) >= len(current):
-            raise ConfigError(f"{where}: the list has {len(current)} entries, no entry {path[-1]!r}")
-        current[int(path[-1])] = value
-    else:
-        current[path[-1]] = value

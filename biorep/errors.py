@@ -53,4 +53,5 @@ def choose(word: object, options: Iterable[str], what: str) -> str:
     names = sorted(options)
     if isinstance(word, str) and word in names:
         return word
-    raise ConfigError(f"unknown {what} {word!r}{did_you_mean(word, names)} Available: {', '.join(names)}.")
+    hint = did_you_mean(word, names) or "."
+    raise ConfigError(f"unknown {what} {word!r}{hint} Available: {', '.join(names)}.")

@@ -20,9 +20,9 @@ def explain(item: Mapping[str, Any], source: Source, model: type[BaseModel]) -> 
     where = source.where(path)
     if item["type"] == "extra_forbidden":
         known = _fields_at(model, item["loc"][:-1])
+        hint = did_you_mean(path[-1], known) or "."
         return (
-            f"{where}: unknown key '{dotted}' (value {item['input']!r})"
-            f"{did_you_mean(path[-1], known)} Allowed here: {', '.join(sorted(known))}."
+            f"{where}: unknown key '{dotted}' (value {item['input']!r}){hint} Allowed here: {', '.join(sorted(known))}."
         )
     if item["type"] == "missing":
         return f"{where}: key '{dotted}' is missing: {_describe(model, item['loc'])}".rstrip(": ") + "."

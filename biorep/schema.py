@@ -7,6 +7,7 @@ mixed unnoticed, not even by concatenating datasets.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +62,9 @@ def check_dataset(dataset: xr.Dataset, *, value_range: tuple[float, float] | Non
     low, high = (float(bound) for bound in stated)
     values = image.values
     check_finite(values, "image")
+    kept = np.asarray([low, high], values.dtype if values.dtype.kind == "f" else float)  # as the images hold them
     smallest, largest = float(values.min()), float(values.max())
-    if smallest < low or largest > high:
+    if smallest < kept[0] or largest > kept[1]:
         raise DataError(
             f"images have values from {smallest:g} to {largest:g}, outside their stated value_range "
             f"[{low:g}, {high:g}]. Rescale them (for 8-bit images divide by 255) or state the right value_range."
@@ -115,7 +117,7 @@ def require_disjoint(stimuli: Collection[str], fitted: Collection[str], purpose:
 
 def label_names(dataset: xr.Dataset) -> list[str]:
     """Return the class names in the order of the labels."""
-    return [str(name) for name in dataset["label"].attrs["class_names"].split("|")]
+    return [str(name) for name in json.loads(dataset["label"].attrs["class_names"])]
 
 
 def presentation_coords(data: xr.Dataset) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def find(name: str | Path) -> Path:
     if str(name) in known:
         return known[str(name)]
     raise ConfigError(
-        f"there is no file and no published model {str(name)!r}{did_you_mean(name, known)} "
+        f"there is no file and no published model {str(name)!r}{did_you_mean(name, known) or '.'} "
         f"Published models: {', '.join(known)}."
     )
 
@@ -131,7 +131,7 @@ def _expand(source: Source, path: Path, every: list[Setting]) -> Plan:
     if unknown:
         raise ConfigError(
             f"{source.where((unknown[0],))}: unknown key '{unknown[0]}' in a plan"
-            f"{did_you_mean(unknown[0], PLAN_KEYS)} Allowed here: {', '.join(PLAN_KEYS)}."
+            f"{did_you_mean(unknown[0], PLAN_KEYS) or '.'} Allowed here: {', '.join(PLAN_KEYS)}."
         )
     base = _base(source, path)
     axes = [*_cases(source), *_grid(source), *_zip(source)]

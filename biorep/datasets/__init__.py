@@ -33,7 +33,7 @@ _MAXIMUM = {"digits": digits.MAXIMUM}
 
 
 def load(
-    name: str,
+    name: str | Path,
     split: str = "train",
     root: str | Path | None = None,
     *,
@@ -82,6 +82,7 @@ def load(
     ({'presentation': 360, 'row': 8, 'column': 8}, [0.0, 1.0])
     """
     choose(split, PARTS, "split")
+    name = str(name)
     if _is_path(name):
         dataset = _select(own.read_path(Path(name)), split, name)
     else:
@@ -96,8 +97,9 @@ def load(
     return dataset
 
 
-def fingerprint(name: str, root: str | Path | None = None, *, source: str = "auto") -> dict[str, str]:
+def fingerprint(name: str | Path, root: str | Path | None = None, *, source: str = "auto") -> dict[str, str]:
     """Return what identifies the data behind a name, without reading images: part of the hash of every stage."""
+    name = str(name)
     if _is_path(name):
         path = Path(name)
         if not path.exists():

@@ -47,8 +47,8 @@ def parse_batch(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
         batch = _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
         pixels, labels = np.asarray(batch[b"data"], np.uint8), np.asarray(batch[b"labels"], np.uint8)
         images = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    except DataError:
-        raise
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
     except Exception as error:
         raise DataError(f"{name}: not a CIFAR-10 python batch ({type(error).__name__}: {error})") from error
     if len(images) != len(labels):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def parse_idx(data: bytes, name: str) -> np.ndarray:
     dims = data[3]
     shape = struct.unpack(f">{dims}I", data[4 : 4 + 4 * dims])
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * dims)
-    if values.size != np.prod(shape, dtype=np.int64):
+    if values.size != math.prod(shape):
         raise DataError(f"{name}: the header promises {shape} values, the file holds {values.size}")
     return values.reshape(shape)
 

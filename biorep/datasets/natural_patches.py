@@ -7,6 +7,7 @@ natural-scene statistics.
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -58,8 +59,12 @@ def images(entry: Entry, source: str, root: str | Path | None) -> list[np.ndarra
         return [scene / scene.std() for scene in scenes.astype(np.float64)]
     from sklearn.datasets import load_sample_image
 
+    photographs = [load_sample_image(f"{name}.jpg") for name in ("china", "flower")]
+    found = hashlib.sha256(b"".join(photograph.tobytes() for photograph in photographs)).hexdigest()
+    if found != entry.extra["sha256"]:
+        raise DataError(f"scikit-learn's photographs have changed: SHA-256 {found}, expected {entry.extra['sha256']}")
     luminance = np.array([0.299, 0.587, 0.114])
-    return [whiten(np.log1p(load_sample_image(f"{name}.jpg") @ luminance)) for name in ("china", "flower")]
+    return [whiten(np.log1p(photograph @ luminance)) for photograph in photographs]
 
 
 def arrays(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+#: What numpy, zlib and netCDF4 raise at files that are damaged or hold something else.
+_UNREADABLE = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
 LAYOUT = (
     "An .npz or netCDF file holds 'images' (or 'image') and 'labels' (or 'label'), and optionally 'split' with the "
     "words train, validation or test; an .npz may instead hold x_train, y_train, x_test, y_test. A folder holds "
@@ -80,7 +84,10 @@ def from_arrays(
     n = len(images)
     values, bounds = _scaled(images, value_range)
     classes, names = _classes(labels, class_names, n)
-    splits = np.broadcast_to(np.asarray(split, dtype=str), (n,))
+    splits = np.asarray(split, dtype=str)
+    if splits.shape not in ((), (n,)):
+        raise DataError(f"split must be one word or have shape ({n},) like the images, got {splits.shape}")
+    splits = np.broadcast_to(splits, (n,))
     if unknown := set(splits.tolist()) - set(SPLITS):
         raise DataError(f"split {sorted(unknown)} is unknown. Allowed: {', '.join(SPLITS)}.")
     ids = [f"{name}-{s}-{i:05d}" for i, s in enumerate(splits)] if stimulus_id is None else list(stimulus_id)
@@ -94,7 +101,7 @@ def from_arrays(
     dataset = xr.Dataset(
         {
             "image": (("presentation", *inner), values, {"value_range": list(bounds)}),
-            "label": ("presentation", classes, {"class_names": "|".join(names)}),
+            "label": ("presentation", classes, {"class_names": json.dumps(names)}),
         },
         coords={
             "stimulus_id": ("presentation", np.asarray(ids, dtype=str)),
@@ -152,7 +159,9 @@ def read_path(path: Path) -> xr.Dataset:
             return _read_npz(path)
         if path.suffix in (".nc", ".nc4", ".netcdf", ".h5"):
             return _read_netcdf(path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+    except DataError as error:
+        raise error if str(path) in str(error) else DataError(f"{path}: {error}. {LAYOUT}") from error
+    except _UNREADABLE as error:
         raise DataError(f"cannot read {path}: {error}. {LAYOUT}") from error
     raise DataError(f"{path}: files ending in {path.suffix!r} are not understood. {LAYOUT}")
 
@@ -173,7 +182,7 @@ def _pick(table: dict[str, np.ndarray], *names: str) -> np.ndarray | None:
 
 def _read_npz(path: Path) -> xr.Dataset:
     with np.load(path, allow_pickle=False) as file:
-        table = dict(file)
+        table = dict(file.items())
     if "x_train" in table:
         parts = [part for part in ("train", "test") if f"x_{part}" in table]
         images = np.concatenate([table[f"x_{part}"] for part in parts])
@@ -200,12 +209,14 @@ def _read_netcdf(path: Path) -> xr.Dataset:
     split = table["split"].astype(str) if "split" in table else _assign_test(len(table[name]))
     stated = attrs[name].get("value_range")
     names = attrs.get("label", {}).get("class_names")
+    if isinstance(names, str):
+        names = json.loads(names) if names.startswith("[") else [names]
     return from_arrays(
         table[name],
         _pick(table, "labels", "label"),
         split=split,
         value_range=None if stated is None else (float(stated[0]), float(stated[1])),
-        class_names=names.split("|") if names else None,
+        class_names=None if names is None else list(names),
         stimulus_id=[str(s) for s in table["stimulus_id"]] if "stimulus_id" in table else None,
         name=path.stem,
     )
@@ -215,6 +226,9 @@ def _read_folder(path: Path) -> xr.Dataset:
     from PIL import Image
 
     parts = [part for part in SPLITS if (path / part).is_dir()]
+    strangers = sorted(p.name for p in path.iterdir() if p.is_dir() and p.name not in SPLITS) if parts else []
+    if strangers:
+        raise DataError(f"{path} holds {', '.join(strangers)} beside {', '.join(parts)}: is that a split? {LAYOUT}")
     rows = []
     for part in parts or [""]:
         for folder in sorted(p for p in (path / part).iterdir() if p.is_dir()):
@@ -227,7 +241,9 @@ def _read_folder(path: Path) -> xr.Dataset:
     for _, _, file in rows:
         try:
             with Image.open(file) as image:
-                pixels.append(np.asarray(image.convert("L" if image.mode in ("1", "L", "I", "F") else "RGB")))
+                if image.mode.startswith(("I", "F")):
+                    raise DataError(f"{file} has more than 8 bits per channel; save it as 8 bits, or use an .npz")
+                pixels.append(np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")))
         except OSError as error:
             raise DataError(f"cannot read the image {file}: {error}") from error
         if pixels[-1].shape != pixels[0].shape:

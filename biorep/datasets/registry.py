@@ -97,15 +97,16 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("biorep"))
 
 
+def candidates(entry: Entry, file: DataFile, root: str | Path | None = None) -> list[Path]:
+    """Return the files that may be the one looked for, in any of its forms, in the order of the search."""
+    places = [place for folder in search_folders(root) for place in (folder / entry.folder, folder)]
+    paths = [place / (file.name + form) for place in places for form in file.checksums]
+    return [path for path in paths if path.is_file()]
+
+
 def find(entry: Entry, file: DataFile, root: str | Path | None = None) -> Path | None:
-    """Return the path of a file in any of its forms, or None. Nothing is downloaded."""
-    for folder in search_folders(root):
-        for candidate in (folder / entry.folder, folder):
-            for form in file.checksums:
-                path = candidate / (file.name + form)
-                if path.is_file():
-                    return path
-    return None
+    """Return the path of a file in any of its forms, or None. Nothing is downloaded, nothing is checked."""
+    return next(iter(candidates(entry, file, root)), None)
 
 
 def read(entry: Entry, file: DataFile, root: str | Path | None = None) -> bytes:
@@ -116,21 +117,24 @@ def read(entry: Entry, file: DataFile, root: str | Path | None = None) -> bytes:
     DataError
         If the file is nowhere to be found and cannot be downloaded, or if it is damaged.
     """
-    path = find(entry, file, root)
-    if path is None:
+    paths = candidates(entry, file, root)
+    if not paths:
         from biorep.datasets.download import download
 
-        path = download(entry, file, root)
-    form = path.name.removeprefix(file.name)
-    raw = path.read_bytes()
-    found, expected = hashlib.sha256(raw).hexdigest(), file.checksums[form]
-    if found != expected:
-        raise DataError(
+        paths = [download(entry, file, root)]
+    problems = []
+    for path in paths:  # files of other data sets may have the same name: MNIST and Fashion-MNIST do
+        form = path.name.removeprefix(file.name)
+        raw = path.read_bytes()
+        found, expected = hashlib.sha256(raw).hexdigest(), file.checksums[form]
+        if found == expected:
+            openers = {"": lambda data: data, ".gz": gzip.decompress, ".xz": lzma.decompress}
+            return openers[form](raw)
+        problems.append(
             f"{path} is damaged or is another file: {len(raw)} bytes with SHA-256 {found}, expected {expected}. "
             f"Remove it and run the command again, or put a good copy of '{path.name}' in its place."
         )
-    openers = {"": lambda data: data, ".gz": gzip.decompress, ".xz": lzma.decompress}
-    return openers[form](raw)
+    raise DataError("\n".join(problems))
 
 
 def missing(entry: Entry, file: DataFile, root: str | Path | None, reason: str) -> DataError:

@@ -65,6 +65,8 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
     with replacing(path) as temporary:
         try:
             write(temporary)
+        except (NotImplementedError, RecursionError):
+            raise
         except RuntimeError as error:
             raise StoreError(_explain(path, error)) from error
 

@@ -121,7 +121,7 @@ class Source:
         data = copy.deepcopy(self.data)
         set_path(data, path, copy.deepcopy(value), where)
         # Lists are numbered in the document and addressed by words on the command line.
-        exact = tuple(int(step) if str(step).isdigit() else step for step in path)
+        exact = tuple(int(step) if str(step).isdecimal() else step for step in path)
         kept = {key: place for key, place in self.lines.items() if key[: len(path)] not in (path, exact)}
         added = {(*start, *key): place for start in (path, exact) for key, place in lines.items()}
         return Source(data, self.name, {**kept, path: where, exact: where, **added})
@@ -232,7 +232,7 @@ def set_path(data: dict[str, Any], path: KeyPath, value: Any, where: str) -> Non
     current: Any = data
     for depth, step in enumerate(path):
         if isinstance(current, list):
-            if not str(step).isdigit() or int(step) >= len(current):
+            if not str(step).isdecimal() or int(step) >= len(current):
                 raise ConfigError(f"{where}: the list has {len(current)} entries, no entry {step!r}")
             step = int(step)
         elif not isinstance(current, dict):

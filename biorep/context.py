@@ -63,6 +63,9 @@ def resolve_device(device: str) -> str:
     if device == "cuda" or device.startswith("cuda:"):
         if not torch.cuda.is_available():
             raise ConfigError(f"device {device!r}: torch sees no CUDA device here. Use 'cpu' or 'auto'.")
+        count, index = torch.cuda.device_count(), device.partition(":")[2] or "0"
+        if not index.isdecimal() or int(index) >= count:
+            raise ConfigError(f"device {device!r}: there are {count} CUDA devices, cuda:0 to cuda:{count - 1}.")
         return device
     raise ConfigError(f"device {device!r} is unknown. Allowed: 'auto', 'cpu', 'cuda', 'cuda:<index>'.")
 

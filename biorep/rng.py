@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,7 @@ def stream_seed(seed: int, *names: str | int) -> int:
     """Return the 64-bit seed of the stream ``(seed, *names)``: the first 8 bytes of its SHA-256."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ConfigError(f"seed must be a non-negative integer, got {seed!r}")
-    plain = [name if isinstance(name, str) else int(name) for name in names]
+    plain = [name if isinstance(name, str) else operator.index(name) for name in names]
     label = json.dumps([int(seed), *plain])
     return int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "little")
 

@@ -43,13 +43,21 @@ def whiten(image: np.ndarray) -> np.ndarray:
     Returns
     -------
     (height, width) array of float64 with mean 0 and variance 1.
+
+    Raises
+    ------
+    DataError
+        If nothing varies.
     """
     fy = np.fft.fftfreq(image.shape[0])[:, None]
     fx = np.fft.rfftfreq(image.shape[1])[None, :]
     frequency = np.hypot(fy, fx)  # cycles per pixel
     spectrum = np.fft.rfft2(image - image.mean()) * frequency * np.exp(-((frequency / 0.4) ** 4))
     filtered = np.fft.irfft2(spectrum, s=image.shape)
-    return np.asarray(filtered / filtered.std())
+    spread = float(filtered.std())
+    if not spread > 1e-12 * max(float(np.abs(image).max()), 1e-300):
+        raise DataError("a constant image cannot be whitened")
+    return np.asarray(filtered / spread)
 
 
 def images(entry: Entry, source: str, root: str | Path | None) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biorep import rng
-from biorep.errors import DataError
+from biorep.errors import DataError, NumericalError
 from biorep.schema import SPLITS, check_dataset, check_finite, describe
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def from_arrays(
     Raises
     ------
     DataError
-        If shapes do not fit, values are not finite or lie outside the range, or labels are not classes.
+        If shapes do not fit, values lie outside the range, or labels are not classes.
+    NumericalError
+        If a value is NaN or infinite.
 
     Examples
     --------
@@ -123,10 +125,12 @@ def _scaled(images: np.ndarray, value_range: tuple[float, float] | None) -> tupl
     if images.dtype == bool or not np.issubdtype(images.dtype, np.number) or np.iscomplexobj(images):
         raise DataError(f"images must be unsigned bytes or real numbers, got {images.dtype}")
     check_finite(images, "images")
-    bounds = (0.0, 1.0) if value_range is None else (float(value_range[0]), float(value_range[1]))
-    if not bounds[0] < bounds[1]:
+    bounds = (0.0, 1.0) if value_range is None else tuple(float(bound) for bound in value_range)
+    if len(bounds) != 2 or not bounds[0] < bounds[1]:
         raise DataError(f"value_range must be (smallest, largest), got {value_range}")
-    return images.astype(np.float32), bounds
+    if np.abs(images).max() > np.finfo(np.float32).max:
+        raise DataError("images hold values beyond the range of 32-bit numbers; rescale them")
+    return images.astype(np.float32), (bounds[0], bounds[1])
 
 
 def _classes(labels: np.ndarray | None, class_names: Sequence[str] | None, n: int) -> tuple[np.ndarray, list[str]]:
@@ -134,8 +138,11 @@ def _classes(labels: np.ndarray | None, class_names: Sequence[str] | None, n: in
     if classes.shape != (n,):
         raise DataError(f"labels must have shape ({n},) like the images, got {classes.shape}")
     if not np.issubdtype(classes.dtype, np.integer) or classes.min() < 0:
-        raise DataError(f"labels must be whole numbers from 0 up, got {classes.dtype} from {classes.min()}")
+        smallest = f" from {classes.min()}" if classes.dtype.kind in "biuf" else ""
+        raise DataError(f"labels must be whole numbers from 0 up, got {classes.dtype}{smallest}")
     count = int(classes.max()) + 1
+    if count > max(1000, n):
+        raise DataError(f"labels go up to {count - 1} for {n} images; number the classes from 0 without gaps")
     names = [str(i) for i in range(count)] if class_names is None else [str(name) for name in class_names]
     if len(names) < count:
         raise DataError(f"labels go up to {count - 1}, but there are only {len(names)} class names")
@@ -155,14 +162,16 @@ def read_path(path: Path) -> xr.Dataset:
     if path.is_dir():
         return _read_folder(path)
     try:
-        if path.suffix == ".npz":
+        if path.suffix.lower() == ".npz":
             return _read_npz(path)
-        if path.suffix in (".nc", ".nc4", ".netcdf", ".h5"):
+        if path.suffix.lower() in (".nc", ".nc4", ".netcdf", ".h5"):
             return _read_netcdf(path)
-    except DataError as error:
-        raise error if str(path) in str(error) else DataError(f"{path}: {error}. {LAYOUT}") from error
+    except (DataError, NumericalError) as error:
+        raise (
+            error if str(path) in str(error) else type(error)(f"{path}: {str(error).rstrip('.')}. {LAYOUT}")
+        ) from error
     except _UNREADABLE as error:
-        raise DataError(f"cannot read {path}: {error}. {LAYOUT}") from error
+        raise DataError(f"cannot read {path}: {str(error).rstrip('.')}. {LAYOUT}") from error
     raise DataError(f"{path}: files ending in {path.suffix!r} are not understood. {LAYOUT}")
 
 
@@ -171,7 +180,10 @@ def fingerprint(path: Path) -> str:
     if path.is_file():
         return hashlib.sha256(path.read_bytes()).hexdigest()
     total = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise DataError(f"{path} holds no images. {LAYOUT}")
+    for file in files:
         total.update(f"{file.relative_to(path)}\0".encode() + file.read_bytes())
     return total.hexdigest()
 
@@ -226,12 +238,12 @@ def _read_folder(path: Path) -> xr.Dataset:
     from PIL import Image
 
     parts = [part for part in SPLITS if (path / part).is_dir()]
-    strangers = sorted(p.name for p in path.iterdir() if p.is_dir() and p.name not in SPLITS) if parts else []
+    strangers = sorted(p.name for p in path.iterdir() if _is_class(p) and p.name not in SPLITS) if parts else []
     if strangers:
         raise DataError(f"{path} holds {', '.join(strangers)} beside {', '.join(parts)}: is that a split? {LAYOUT}")
     rows = []
     for part in parts or [""]:
-        for folder in sorted(p for p in (path / part).iterdir() if p.is_dir()):
+        for folder in sorted(p for p in (path / part).iterdir() if _is_class(p)):
             files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
             rows += [(part, folder.name, file) for file in files]
     if not rows:
@@ -251,6 +263,11 @@ def _read_folder(path: Path) -> xr.Dataset:
     labels = np.array([names.index(name) for _, name, _ in rows])
     split = np.array([part for part, _, _ in rows]) if parts else _assign_test(len(rows))
     return from_arrays(np.stack(pixels), labels, split=split, class_names=names, name=path.name)
+
+
+def _is_class(path: Path) -> bool:
+    """Return whether a path is a folder of images; hidden folders are other programs' business."""
+    return path.is_dir() and not path.name.startswith(".")
 
 
 def _assign_test(n: int) -> np.ndarray:

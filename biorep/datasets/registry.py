@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from biorep import resources
+from biorep.atomic import sha256
 from biorep.errors import DataError
 
 
@@ -105,8 +106,16 @@ def candidates(entry: Entry, file: DataFile, root: str | Path | None = None) -> 
 
 
 def find(entry: Entry, file: DataFile, root: str | Path | None = None) -> Path | None:
-    """Return the path of a file in any of its forms, or None. Nothing is downloaded, nothing is checked."""
-    return next(iter(candidates(entry, file, root)), None)
+    """Return the path of a file in any of its forms, or None; nothing is downloaded.
+
+    Other data sets have files of the same name (MNIST and Fashion-MNIST do), so a file outside the data set's own
+    folder counts only if its checksum is right.
+    """
+    for path in candidates(entry, file, root):
+        expected = file.checksums[path.name.removeprefix(file.name)]
+        if path.parent.name == entry.folder or sha256(path) == expected:
+            return path
+    return None
 
 
 def read(entry: Entry, file: DataFile, root: str | Path | None = None) -> bytes:
@@ -117,24 +126,40 @@ def read(entry: Entry, file: DataFile, root: str | Path | None = None) -> bytes:
     DataError
         If the file is nowhere to be found and cannot be downloaded, or if it is damaged.
     """
-    paths = candidates(entry, file, root)
-    if not paths:
+    problems = []
+    for path in candidates(entry, file, root):
+        content, problem = _checked(file, path)
+        if content is not None:
+            return content
+        problems.append(problem)
+        if path.parent.name == entry.folder:
+            break
+    else:
         from biorep.datasets.download import download
 
-        paths = [download(entry, file, root)]
-    problems = []
-    for path in paths:  # files of other data sets may have the same name: MNIST and Fashion-MNIST do
-        form = path.name.removeprefix(file.name)
-        raw = path.read_bytes()
-        found, expected = hashlib.sha256(raw).hexdigest(), file.checksums[form]
-        if found == expected:
-            openers = {"": lambda data: data, ".gz": gzip.decompress, ".xz": lzma.decompress}
-            return openers[form](raw)
-        problems.append(
-            f"{path} is damaged or is another file: {len(raw)} bytes with SHA-256 {found}, expected {expected}. "
-            f"Remove it and run the command again, or put a good copy of '{path.name}' in its place."
-        )
+        try:
+            path = download(entry, file, root)
+        except DataError as error:
+            raise DataError("\n".join([*problems, str(error)])) from error
+        content, problem = _checked(file, path)
+        if content is not None:
+            return content
+        problems.append(problem)
     raise DataError("\n".join(problems))
+
+
+def _checked(file: DataFile, path: Path) -> tuple[bytes | None, str]:
+    """Return the uncompressed bytes of a good file and no words, or None and what is wrong with it."""
+    form = path.name.removeprefix(file.name)
+    raw = path.read_bytes()
+    found, expected = hashlib.sha256(raw).hexdigest(), file.checksums[form]
+    if found == expected:
+        openers = {"": lambda data: data, ".gz": gzip.decompress, ".xz": lzma.decompress}
+        return openers[form](raw), ""
+    return None, (
+        f"{path} is damaged or is another file: {len(raw)} bytes with SHA-256 {found}, expected {expected}. "
+        f"Remove it and run the command again, or put a good copy of '{path.name}' in its place."
+    )
 
 
 def missing(entry: Entry, file: DataFile, root: str | Path | None, reason: str) -> DataError:

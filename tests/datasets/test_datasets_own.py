@@ -1,0 +1,521 @@
+"""Data of your own: arrays, files, folders, and what is said when they do not fit."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import xarray as xr
+from PIL import Image
+
+from biorep import datasets
+from biorep.errors import DataError
+from biorep.schema import check_dataset, label_names
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 5, 6), np.uint8)
+LABELS = np.arange(40) % 3
+
+
+def _message(error, function, *arguments, **options):
+    with pytest.raises(error) as caught:
+        function(*arguments, **options)
+    return str(caught.value)
+
+
+def _all_splits(path):
+    return xr.concat(
+        [datasets.load(str(path), split) for split in ("train+validation", "test")],
+        "presentation",
+        combine_attrs="override",
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- arrays
+
+
+def test_unsigned_bytes_are_divided_by_255():
+    data = datasets.from_arrays(IMAGES, LABELS)
+    assert data["image"].dtype == np.float32
+    np.testing.assert_array_equal(data["image"], IMAGES.astype(np.float32) / np.float32(255))
+    assert data["image"].attrs["value_range"] == [0.0, 1.0]
+    assert datasets.from_arrays(np.full((1, 2, 2), 255, np.uint8))["image"].values.max() == 1
+
+
+def test_unsigned_bytes_with_a_stated_range_stay_as_they_are():
+    data = datasets.from_arrays(IMAGES, value_range=(0, 255))
+    np.testing.assert_array_equal(data["image"], IMAGES)
+    assert data["image"].attrs["value_range"] == [0.0, 255.0]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64])
+def test_numbers_in_the_stated_range_are_kept(dtype):
+    values = np.array([[-1, 0], [1, 0]], dtype)
+    data = datasets.from_arrays(values, value_range=(-1, 1))
+    assert data["image"].dtype == np.float32
+    np.testing.assert_array_equal(data["image"], values)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims"), [((7,), ("pixel",)), ((2, 3), ("row", "column")), ((2, 3, 4), ("row", "column", "channel"))]
+)
+def test_dims_of_an_image(shape, dims):
+    data = datasets.from_arrays(np.zeros((5, *shape)))
+    assert data["image"].dims == ("presentation", *dims)
+    assert data["image"].shape == (5, *shape)
+
+
+def test_labels_names_and_splits_are_attached():
+    split = np.array(["train", "test"] * 20)
+    data = datasets.from_arrays(IMAGES, LABELS, split=split, class_names=["a", "b", "c", "d"], name="mine")
+    np.testing.assert_array_equal(data["label"], LABELS)
+    np.testing.assert_array_equal(data["object_name"], np.array(["a", "b", "c"])[LABELS])
+    np.testing.assert_array_equal(data["split"], split)
+    assert label_names(data) == ["a", "b", "c", "d"]
+    assert data["stimulus_id"].values[[0, 39]].tolist() == ["mine-train-00000", "mine-test-00039"]
+    assert data.attrs["dataset"] == "mine"
+    check_dataset(data)
+
+
+def test_defaults():
+    data = datasets.from_arrays(IMAGES)
+    assert set(data["label"].values) == {0}
+    assert set(data["split"].values) == {"train"}
+    assert len(set(data["stimulus_id"].values)) == 40
+
+
+def test_the_arrays_given_are_not_changed():
+    images, labels = IMAGES.astype(np.float32) / 255, LABELS.copy()
+    data = datasets.from_arrays(images, labels)
+    data["image"][:] = 0
+    data["label"][:] = 0
+    np.testing.assert_array_equal(images, IMAGES.astype(np.float32) / 255)
+    np.testing.assert_array_equal(labels, LABELS)
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (0, 3, 3)])
+def test_images_without_presentations(shape):
+    message = _message(DataError, datasets.from_arrays, np.zeros(shape))
+    assert message == f"images must be (presentation, ...) and not empty, got shape {shape}"
+
+
+def test_images_of_too_many_dims():
+    message = _message(DataError, datasets.from_arrays, np.zeros((2, 3, 3, 3, 3)))
+    assert message.startswith("an image must have 1, 2 or 3 dims") and message.endswith("got 4")
+
+
+@pytest.mark.parametrize("dtype", [bool, complex, str, object])
+def test_images_of_a_wrong_type(dtype):
+    assert "images must be unsigned bytes or real numbers, got" in _message(
+        DataError, datasets.from_arrays, np.zeros((2, 3, 3)).astype(dtype)
+    )
+
+
+@pytest.mark.parametrize("value", [1.001, -0.001])
+def test_images_out_of_range(value):
+    images = np.zeros((2, 3, 3))
+    images[1, 2, 2] = value
+    assert "outside their stated value_range [0, 1]" in _message(DataError, datasets.from_arrays, images)
+
+
+@pytest.mark.parametrize("bounds", [(1, 0), (1, 1), (0, float("nan"))])
+def test_a_range_that_is_none(bounds):
+    message = _message(DataError, datasets.from_arrays, np.zeros((2, 3, 3)), value_range=bounds)
+    assert message == f"value_range must be (smallest, largest), got {bounds}"
+
+
+def test_images_may_reach_a_bound_that_float32_cannot_hold():
+    data = datasets.from_arrays(np.full((2, 3, 3), 0.1), value_range=(0, 0.1))
+    assert float(data["image"].max()) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("labels", [LABELS[:-1], np.stack([LABELS, LABELS], 1), np.int64(3)])
+def test_labels_of_a_wrong_shape(labels):
+    message = _message(DataError, datasets.from_arrays, IMAGES, labels)
+    assert message == f"labels must have shape (40,) like the images, got {np.shape(labels)}"
+
+
+@pytest.mark.parametrize("labels", [LABELS - 1, LABELS.astype(float), LABELS > 1])
+def test_labels_that_are_no_classes(labels):
+    message = _message(DataError, datasets.from_arrays, IMAGES, labels)
+    assert message == f"labels must be whole numbers from 0 up, got {labels.dtype} from {labels.min()}"
+
+
+def test_labels_that_are_words():
+    message = _message(DataError, datasets.from_arrays, IMAGES[:2], np.array(["cat", "dog"]))
+    assert message.startswith("labels must be whole numbers from 0 up, got <U3")
+
+
+def test_too_few_class_names():
+    message = _message(DataError, datasets.from_arrays, IMAGES, LABELS, class_names=["a", "b"])
+    assert message == "labels go up to 2, but there are only 2 class names"
+
+
+def test_a_class_name_with_a_bar():
+    data = datasets.from_arrays(IMAGES, LABELS, class_names=["a|b", 'c"', "[d]"])
+    assert label_names(data) == ["a|b", 'c"', "[d]"]
+
+
+def test_duplicate_and_missing_stimulus_ids():
+    message = _message(DataError, datasets.from_arrays, IMAGES[:3], stimulus_id=["a", "b", "a"])
+    assert message == "stimulus_id must hold 3 different names, got 3 with 2 different"
+    message = _message(DataError, datasets.from_arrays, IMAGES[:3], stimulus_id=["a", "b"])
+    assert message == "stimulus_id must hold 3 different names, got 2 with 2 different"
+
+
+def test_an_unknown_split():
+    message = _message(DataError, datasets.from_arrays, IMAGES[:2], split=np.array(["train", "dev"]))
+    assert message == "split ['dev'] is unknown. Allowed: train, validation, test."
+
+
+def test_splits_of_a_wrong_shape():
+    message = _message(DataError, datasets.from_arrays, IMAGES, split=np.array(["train"] * 3))
+    assert message == "split must be one word or have shape (40,) like the images, got (3,)"
+
+
+# ------------------------------------------------------------------------------------------------------------ npz
+
+
+def test_npz_with_images_labels_and_split(tmp_path):
+    split = np.array(["train"] * 25 + ["validation"] * 5 + ["test"] * 10)
+    np.savez(tmp_path / "mine.npz", images=IMAGES, labels=LABELS, split=split)
+    for name in ("train", "validation", "test"):
+        data = datasets.load(str(tmp_path / "mine.npz"), name)
+        np.testing.assert_array_equal(data["image"], IMAGES[split == name] / np.float32(255))
+        np.testing.assert_array_equal(data["label"], LABELS[split == name])
+        assert set(data["split"].values) == {name}
+
+
+def test_npz_in_the_singular_and_with_bytes_for_splits(tmp_path):
+    np.savez(tmp_path / "mine.npz", image=IMAGES, label=LABELS, split=np.array([b"train", b"test"] * 20))
+    test = datasets.load(str(tmp_path / "mine.npz"), "test")
+    np.testing.assert_array_equal(test["image"], IMAGES[1::2] / np.float32(255))
+
+
+def test_npz_in_the_layout_of_keras(tmp_path):
+    np.savez(
+        tmp_path / "mine.npz",
+        x_train=IMAGES[:30],
+        y_train=LABELS[:30, None],
+        x_test=IMAGES[30:],
+        y_test=LABELS[30:, None],
+    )
+    train = datasets.load(str(tmp_path / "mine.npz"), "train+validation")
+    test = datasets.load(str(tmp_path / "mine.npz"), "test")
+    np.testing.assert_array_equal(train["image"], IMAGES[:30] / np.float32(255))
+    np.testing.assert_array_equal(test["image"], IMAGES[30:] / np.float32(255))
+    np.testing.assert_array_equal(test["label"], LABELS[30:])
+
+
+def test_npz_without_splits_and_labels(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=IMAGES)
+    parts = {name: datasets.load(str(tmp_path / "mine.npz"), name) for name in ("train", "validation", "test")}
+    assert [part.sizes["presentation"] for part in parts.values()] == [29, 3, 8]
+    together = np.concatenate([part["image"].values for part in parts.values()])
+    assert sorted(image.tobytes() for image in together) == sorted(
+        image.tobytes() for image in IMAGES / np.float32(255)
+    )
+    assert len({name for part in parts.values() for name in part["stimulus_id"].values}) == 40
+
+
+def test_load_makes_a_validation_part(tmp_path):
+    split = np.array(["train"] * 35 + ["test"] * 5)
+    np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS, split=split)
+    np.savez(tmp_path / "b.npz", images=IMAGES[::-1], labels=LABELS, split=split)
+    ids = {}
+    for name in ("train", "validation", "train+validation", "test"):
+        data = datasets.load(str(tmp_path / "a.npz"), name)
+        ids[name] = data["stimulus_id"].values.tolist()
+        assert data.identical(datasets.load(str(tmp_path / "a.npz"), name))
+    assert len(ids["validation"]) == 3
+    assert sorted(ids["train"] + ids["validation"]) == ids["train+validation"]
+    assert not set(ids["train"]) & set(ids["validation"])
+    assert len(ids["test"]) == 5
+    # The choice looks at the number of images alone.
+    other = datasets.load(str(tmp_path / "b.npz"), "validation")["stimulus_id"].values
+    assert [name.replace("b-", "a-") for name in other] == ids["validation"]
+
+
+def test_a_split_that_is_not_there(tmp_path):
+    path = tmp_path / "mine.npz"
+    np.savez(path, images=IMAGES, split=np.array(["train"] * 40))
+    message = _message(DataError, datasets.load, str(path), "test")
+    assert message == f"{path} has no presentations of the split 'test' (it has train, validation)"
+
+
+def test_limit(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=IMAGES, labels=LABELS)
+    some = datasets.load(str(tmp_path / "mine.npz"), limit=7)
+    assert some.sizes["presentation"] == 7
+    whole = datasets.load(str(tmp_path / "mine.npz"))
+    assert set(some["stimulus_id"].values) < set(whole["stimulus_id"].values)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"pictures": IMAGES},
+        {"x_train": IMAGES, "x_test": IMAGES},
+        {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES[:, :2], "y_test": LABELS},
+        {"images": np.array([{"a": 1}, {"b": 2}], dtype=object)},
+    ],
+    ids=["other names", "no y_train", "two shapes", "objects"],
+)
+def test_npz_of_another_layout(tmp_path, content):
+    np.savez(tmp_path / "mine.npz", **content)
+    message = _message(DataError, datasets.load, str(tmp_path / "mine.npz"))
+    assert str(tmp_path / "mine.npz") in message
+    assert "An .npz or netCDF file holds 'images'" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"labels": LABELS[:5]}, "labels must have shape (40,) like the images, got (5,)"),
+        ({"split": np.array(["train"] * 3)}, "split must be one word or have shape (40,) like the images, got (3,)"),
+        ({"split": np.array(["dev"] * 40)}, "split ['dev'] is unknown. Allowed: train, validation, test."),
+    ],
+    ids=["labels", "split", "words"],
+)
+def test_npz_whose_arrays_do_not_fit(tmp_path, content, expected):
+    np.savez(tmp_path / "mine.npz", images=IMAGES, **content)
+    message = _message(DataError, datasets.load, str(tmp_path / "mine.npz"))
+    assert message.startswith(f"{tmp_path / 'mine.npz'}: {expected}")
+
+
+@pytest.mark.parametrize("name", ["mine.npz", "mine.nc"])
+@pytest.mark.parametrize("content", [b"", b"garbage" * 30], ids=["empty", "garbage"])
+def test_files_that_cannot_be_read(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    message = _message(DataError, datasets.load, str(tmp_path / name))
+    assert message.startswith(f"cannot read {tmp_path / name}: ")
+
+
+@pytest.mark.parametrize("kind", ["damaged", "npy"])
+def test_an_npz_that_is_damaged_or_an_npy(tmp_path, kind):
+    path = tmp_path / "mine.npz"
+    if kind == "npy":
+        with open(path, "wb") as file:
+            np.save(file, IMAGES)
+    else:
+        np.savez_compressed(path, images=np.random.default_rng(0).random((50, 8, 8)))
+        data = bytearray(path.read_bytes())
+        data[100:140] = bytes(255 - byte for byte in data[100:140])
+        path.write_bytes(data)
+    with pytest.raises(DataError, match="cannot read"):
+        datasets.load(str(path))
+
+
+def test_an_unknown_suffix(tmp_path):
+    (tmp_path / "mine.mat").write_bytes(b"x")
+    message = _message(DataError, datasets.load, str(tmp_path / "mine.mat"))
+    assert message.startswith(f"{tmp_path / 'mine.mat'}: files ending in '.mat' are not understood.")
+
+
+def test_a_path_object_is_a_path(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=IMAGES)
+    assert datasets.load(tmp_path / "mine.npz").identical(datasets.load(str(tmp_path / "mine.npz")))
+
+
+# --------------------------------------------------------------------------------------------------------- netCDF
+
+
+def test_netcdf_round_trip(tmp_path):
+    split = np.array(["train"] * 20 + ["validation"] * 8 + ["test"] * 12)
+    values = IMAGES / 255 * 2 - 1
+    whole = datasets.from_arrays(
+        values, LABELS, split=split, value_range=(-1, 1), class_names=["a", "b", "c"], name="mine"
+    )
+    whole.to_netcdf(tmp_path / "mine.nc")
+    for name in ("train", "validation", "test"):
+        data = datasets.load(str(tmp_path / "mine.nc"), name)
+        expected = whole.isel(presentation=np.flatnonzero(split == name))
+        xr.testing.assert_equal(data, expected)
+        assert list(data["image"].attrs["value_range"]) == [-1.0, 1.0]
+        assert label_names(data) == ["a", "b", "c"]
+
+
+def test_a_split_that_was_saved_is_loaded_as_it_was(tmp_path):
+    test = datasets.load("digits", "test", limit=30)
+    test.to_netcdf(tmp_path / "some.nc")
+    xr.testing.assert_equal(datasets.load(str(tmp_path / "some.nc"), "test"), test)
+
+
+def test_plain_netcdf_of_unsigned_bytes(tmp_path):
+    plain = xr.Dataset({"images": (("n", "y", "x"), IMAGES), "labels": ("n", LABELS)})
+    plain.to_netcdf(tmp_path / "mine.nc")
+    data = _all_splits(tmp_path / "mine.nc")
+    assert sorted(image.tobytes() for image in data["image"].values) == sorted(
+        image.tobytes() for image in IMAGES.astype(np.float32) / np.float32(255)
+    )
+    assert int((data["split"] == "test").sum()) == 8
+
+
+def test_netcdf_of_another_layout(tmp_path):
+    xr.Dataset({"pictures": (("n", "y", "x"), IMAGES)}).to_netcdf(tmp_path / "mine.nc")
+    message = _message(DataError, datasets.load, str(tmp_path / "mine.nc"))
+    assert message.startswith(f"{tmp_path / 'mine.nc'} holds pictures. An .npz or netCDF file holds 'images'")
+
+
+def test_netcdf_whose_range_is_one_number(tmp_path):
+    plain = xr.Dataset({"image": (("n", "y", "x"), IMAGES, {"value_range": 1.0})})
+    plain.to_netcdf(tmp_path / "mine.nc")
+    assert str(tmp_path / "mine.nc") in _message(DataError, datasets.load, str(tmp_path / "mine.nc"))
+
+
+def test_netcdf_with_a_list_of_class_names(tmp_path):
+    plain = xr.Dataset({"image": (("n", "y", "x"), IMAGES), "label": ("n", LABELS, {"class_names": ["a", "b", "c"]})})
+    plain.to_netcdf(tmp_path / "mine.nc")
+    assert label_names(datasets.load(str(tmp_path / "mine.nc"))) == ["a", "b", "c"]
+
+
+# -------------------------------------------------------------------------------------------------- image folders
+
+
+def _png(path, value, mode="L"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (5, 6) if mode == "L" else (5, 6, len(mode))
+    pixels = np.full(shape, value, np.uint8)
+    pixels[0] = 0
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+def test_a_folder_with_one_folder_per_class(tmp_path):
+    expected = {}
+    for index in range(10):
+        name = ("cat", "dog")[index % 2]
+        _png(tmp_path / "pets" / name / f"{index}.png", 10 + index)
+        expected[10 + index] = name
+    (tmp_path / "pets" / "cat" / "notes.txt").write_text("not an image")
+    data = _all_splits(tmp_path / "pets")
+    assert data["image"].dims == ("presentation", "row", "column")
+    assert label_names(data) == ["cat", "dog"]
+    found = {round(float(image[2, 2]) * 255): str(name) for image, name in _pairs(data)}
+    assert found == expected
+    np.testing.assert_array_equal(data["image"][:, 0], 0)
+    assert sorted(data["split"].values.tolist()) == ["test"] * 2 + ["train"] * 7 + ["validation"]
+
+
+def _pairs(data):
+    return zip(data["image"].values, data["object_name"].values, strict=True)
+
+
+def test_a_folder_with_splits(tmp_path):
+    for index, (split, name) in enumerate(
+        [("train", "dog"), ("train", "cat"), ("train", "cat"), ("test", "dog"), ("test", "emu")]
+    ):
+        _png(tmp_path / split / name / f"{index}.png", 100 + index)
+    test = datasets.load(str(tmp_path), "test")
+    assert {round(float(image[2, 2]) * 255): str(name) for image, name in _pairs(test)} == {103: "dog", 104: "emu"}
+    assert label_names(test) == ["cat", "dog", "emu"]
+    assert test["label"].values.tolist() == [1, 2]
+    train = datasets.load(str(tmp_path), "train+validation")
+    assert sorted(round(float(image[2, 2]) * 255) for image in train["image"].values) == [100, 101, 102]
+
+
+def test_colour_images_have_channels_last(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "1.png")
+    data = datasets.load(str(tmp_path), "test")
+    assert data["image"].dims == ("presentation", "row", "column", "channel")
+    np.testing.assert_array_equal(data["image"].values[0], pixels / np.float32(255))
+
+
+def test_black_and_white_and_palette_images(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 2, (5, 6), np.uint8) * 255
+    for index in range(4):
+        (tmp_path / "bits" / "a").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(grey).convert("1").save(tmp_path / "bits" / "a" / f"{index}.png")
+    np.testing.assert_array_equal(datasets.load(str(tmp_path / "bits"), "test")["image"].values[0], grey / 255)
+    (tmp_path / "palette" / "a").mkdir(parents=True)
+    Image.fromarray(grey).convert("P").save(tmp_path / "palette" / "a" / "1.png")
+    image = datasets.load(str(tmp_path / "palette"), "test")["image"]
+    np.testing.assert_array_equal(image.values[0], np.repeat(grey[..., None] / 255, 3, axis=2))
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "float"])
+def test_images_of_more_than_8_bits_are_refused(tmp_path, kind):
+    # Pillow would clip them to 255 without a word.
+    ramp = np.linspace(0, 1, 30).reshape(5, 6)
+    path = tmp_path / "a" / ("1.png" if kind == "16 bits" else "1.tif")
+    path.parent.mkdir()
+    Image.fromarray((ramp * 65535).astype(np.uint16) if kind == "16 bits" else ramp.astype(np.float32)).save(path)
+    message = _message(DataError, datasets.load, str(tmp_path))
+    assert message == f"{path} has more than 8 bits per channel; save it as 8 bits, or use an .npz"
+
+
+def test_a_split_folder_of_an_unknown_name_is_not_ignored(tmp_path):
+    for index, split in enumerate(["train", "train", "val", "test"]):
+        _png(tmp_path / split / "a" / f"{index}.png", 100 + index)
+    message = _message(DataError, datasets.load, str(tmp_path))
+    assert message.startswith(f"{tmp_path} holds val beside train, test: is that a split?")
+
+
+def test_images_of_different_sizes(tmp_path):
+    _png(tmp_path / "a" / "1.png", 1)
+    Image.fromarray(np.zeros((7, 6), np.uint8)).save(tmp_path / "a" / "2.png")
+    message = _message(DataError, datasets.load, str(tmp_path))
+    assert message == f"{tmp_path / 'a' / '2.png'} has shape (7, 6), the first image (5, 6); make them equal"
+
+
+def test_grey_and_colour_images_together(tmp_path):
+    _png(tmp_path / "a" / "1.png", 1)
+    _png(tmp_path / "a" / "2.png", 1, mode="RGB")
+    assert "2.png has shape (5, 6, 3), the first image (5, 6)" in _message(DataError, datasets.load, str(tmp_path))
+
+
+def test_an_image_that_cannot_be_read(tmp_path):
+    _png(tmp_path / "a" / "1.png", 1)
+    (tmp_path / "a" / "2.png").write_bytes(b"no image")
+    message = _message(DataError, datasets.load, str(tmp_path))
+    assert message.startswith(f"cannot read the image {tmp_path / 'a' / '2.png'}: ")
+
+
+def test_an_image_that_is_cut_off(tmp_path):
+    (tmp_path / "a").mkdir()
+    path = tmp_path / "a" / "1.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 60), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    assert _message(DataError, datasets.load, str(tmp_path)).startswith(f"cannot read the image {path}: ")
+
+
+def test_folders_without_images_in_classes(tmp_path):
+    (tmp_path / "empty").mkdir()
+    _png(tmp_path / "flat" / "1.png", 1)
+    (tmp_path / "classes" / "a").mkdir(parents=True)
+    for name in ("empty", "flat", "classes"):
+        message = _message(DataError, datasets.load, str(tmp_path / name))
+        assert message.startswith(f"{tmp_path / name} holds no images in class folders. An .npz or netCDF file")
+
+
+# --------------------------------------------------------------------------------------------------- fingerprints
+
+
+def test_the_fingerprint_of_a_file_follows_its_contents(tmp_path):
+    np.savez(tmp_path / "a.npz", images=IMAGES)
+    before = datasets.fingerprint(str(tmp_path / "a.npz"))
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(tmp_path / "a.npz", tmp_path / "elsewhere" / "b.npz")
+    assert datasets.fingerprint(str(tmp_path / "elsewhere" / "b.npz")) == before
+    np.savez(tmp_path / "a.npz", images=255 - IMAGES)
+    assert datasets.fingerprint(str(tmp_path / "a.npz")) != before
+
+
+def test_the_fingerprint_of_a_folder_follows_names_and_contents_of_images(tmp_path):
+    folder = tmp_path / "pets"
+    for index in range(4):
+        _png(folder / "ab"[index % 2] / f"{index}.png", 10 + index)
+    marks = [datasets.fingerprint(str(folder))]
+    shutil.copytree(folder, tmp_path / "moved")
+    (tmp_path / "moved" / "a" / "notes.txt").write_text("not an image")
+    assert datasets.fingerprint(str(tmp_path / "moved")) == marks[0]
+    _png(folder / "a" / "0.png", 99)
+    marks.append(datasets.fingerprint(str(folder)))
+    (folder / "a" / "0.png").rename(folder / "b" / "0.png")  # another class
+    marks.append(datasets.fingerprint(str(folder)))
+    (folder / "b" / "1.png").unlink()
+    marks.append(datasets.fingerprint(str(folder)))
+    assert len({mark["sha256"] for mark in marks}) == 4

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 import xarray as xr
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from biorep.bridge.training import Schedule, train
@@ -31,6 +32,9 @@ class Readout(Config):
     optimiser: Literal["lbfgs", "adam"] = setting(
         "lbfgs", description="lbfgs: to the optimum, whole training set; adam: mini-batches, for `epochs`"
     )
+    loss: Literal["cross-entropy", "squared-hinge"] = setting(
+        "cross-entropy", description="squared-hinge: one class against the rest, targets -1 and 1 (lbfgs only)"
+    )
     penalty: float = setting(1e-4, ge=0, description="L2 penalty: penalty * sum(weights^2) is added to the mean loss")
     tolerance: float = setting(1e-5, gt=0, description="lbfgs: largest gradient at the optimum")
     max_iterations: int = setting(500, ge=1, description="lbfgs: stop here at the latest")
@@ -38,6 +42,12 @@ class Readout(Config):
     batch_size: int = setting(1000, ge=1, description="adam: presentations per update")
     rate: float = setting(1e-3, gt=0, description="adam: learning rate in the first epoch")
     milestones: dict[int, float] = setting({}, description="adam: epoch (from 0) -> learning rate from then on")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Readout:
+        if self.optimiser == "adam" and self.loss != "cross-entropy":
+            raise ValueError(f"loss '{self.loss}' needs optimiser 'lbfgs'; adam minimises the cross-entropy")
+        return self
 
     def fit(self, representation: xr.Dataset, *, seed: int = 0, run: RunContext | None = None) -> xr.Dataset:
         """Fit the readout to a representation of the training set.
@@ -84,7 +94,7 @@ class Readout(Config):
     def _lbfgs(
         self, features: np.ndarray, labels: np.ndarray, classes: int, seed: int, run: RunContext
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Minimise the penalised mean cross-entropy over the whole training set with torch's L-BFGS."""
+        """Minimise the penalised mean loss over the whole training set with torch's L-BFGS."""
         device = run.torch_device()
         x, y = torch.as_tensor(features).to(device), torch.as_tensor(labels).to(device)
         weights = torch.zeros(classes, x.shape[1], device=device, requires_grad=True)
@@ -100,7 +110,7 @@ class Readout(Config):
 
         def objective() -> Tensor:
             solver.zero_grad()
-            loss = nn.functional.cross_entropy(x @ weights.T + bias, y) + self.penalty * weights.square().sum()
+            loss = mean_loss(x @ weights.T + bias, y, self.loss) + self.penalty * weights.square().sum()
             loss.backward()
             return loss
 
@@ -120,6 +130,14 @@ class Readout(Config):
         penalties = [_Ridge(self.penalty)] if self.penalty else []
         train(module, x, y, schedule=schedule, seed=seed, name="readout", penalties=penalties, run=run)
         return module.weight.detach().cpu().double().numpy(), module.bias.detach().cpu().double().numpy()
+
+
+def mean_loss(logits: Tensor, labels: Tensor, loss: Literal["cross-entropy", "squared-hinge"]) -> Tensor:
+    """Return the mean loss of logits (sample, class): softmax cross-entropy, or ``sum_c max(0, 1 - t_c z_c)^2``."""
+    if loss == "cross-entropy":
+        return nn.functional.cross_entropy(logits, labels)
+    targets = 2.0 * nn.functional.one_hot(labels, logits.shape[1]) - 1
+    return (1 - targets * logits).clamp_min(0).square().sum(1).mean()
 
 
 class _Ridge:

@@ -44,6 +44,21 @@ def test_lbfgs_finds_the_optimum_that_scikit_learn_finds(coded):
     np.testing.assert_allclose(ours - ours.mean(1, keepdims=True), theirs - theirs.mean(1, keepdims=True), atol=0.02)
 
 
+def test_squared_hinge_finds_the_optimum_that_scikit_learn_finds(coded):
+    from sklearn.svm import LinearSVC
+
+    penalty, train = 1e-3, coded["train"]
+    readout = Readout(penalty=penalty, loss="squared-hinge", tolerance=1e-9, max_iterations=5000).fit(train)
+    features = train["response"].values.astype(np.float64)
+    features = (features - features.mean(0)) / np.sqrt(((features - features.mean(0)) ** 2).mean())
+    # A huge constant feature makes the bias as good as free of scikit-learn's penalty.
+    oracle = LinearSVC(C=1 / (2 * penalty * len(features)), intercept_scaling=1e3, tol=1e-8, max_iter=200_000)
+    oracle.fit(features, train["label"].values)
+    np.testing.assert_allclose(_logits(readout, train), oracle.decision_function(features), atol=0.01)
+    with pytest.raises(ValueError, match="needs optimiser 'lbfgs'"):
+        Readout(loss="squared-hinge", optimiser="adam")
+
+
 def test_adam_reaches_a_similar_accuracy(coded):
     exact = score(Readout(penalty=1e-4).fit(coded["train"]), coded["test"]).mean()
     adam = Readout(optimiser="adam", epochs=100, batch_size=100, rate=1e-2, penalty=0).fit(coded["train"], seed=1)

@@ -76,7 +76,7 @@ def test_no_attack_beats_the_exact_distance(norm):
         assert not _fooled(model, attack(model, images, labels, epsilon=0.98 * exact, norm=norm), labels).any()
 
 
-@pytest.mark.parametrize(("norm", "slack", "share"), [("linf", 1.02, 0.9), ("l2", 1.05, 0.75)])
+@pytest.mark.parametrize(("norm", "slack", "share"), [("linf", 1.02, 0.8), ("l2", 1.05, 0.75)])
 def test_pgd_reaches_the_exact_distance_of_several_classes(norm, slack, share):
     """Untargeted descent may follow a class that is not the nearest; most images it solves."""
     model, images = Linear(5, 10, 3), _images(80, 3)

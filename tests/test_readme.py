@@ -1,0 +1,43 @@
+"""The README's Python runs as it stands there, only smaller."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from biorep import batch
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+
+
+def test_the_first_example(capsys):
+    code = BLOCKS[0]
+    for whole, small in {"units=500": "units=60", "epochs=300": "epochs=30", "images=200": "images=20"}.items():
+        assert whole in code
+        code = code.replace(whole, small)
+    scope: dict[str, object] = {}
+    exec(code, scope)
+    out = capsys.readouterr().out
+    assert float(re.search(r"accuracy (\S+)", out).group(1)) > 0.8
+    assert float(re.search(r"exponent (\S+)", out).group(1)) > 0
+    assert list(scope["result"]["linf"]["attack"].values) == ["fgsm", "pgd"]
+
+
+def test_opening_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    batch.execute(batch.read("quickstart", ["name=quickstart"], shrunk=True), "runs", say=lambda line: None)
+    scope: dict[str, object] = {}
+    exec("import biorep\n" + BLOCKS[1], scope)
+    assert set(scope["tree"].children) == {"readout", "spectrum", "robustness"}
+
+
+@pytest.mark.parametrize(
+    "command", re.findall(r"^    (?:\.venv/bin/)?biorep run (.*?)(?:\s+#.*)?$", README.read_text(), re.M)
+)
+def test_commands_name_models_and_keys_that_exist(command):
+    words = command.replace("--shrunk", "").split()
+    overrides = words[words.index("--set") + 1 :] if "--set" in words else []
+    assert batch.read(words[0], overrides).runs

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from biorep import atomic
-from biorep.store import PlanRecord, RunRecord, Stages, read_plan
-from biorep.store.summary import COLUMNS, notes, summary
+from biorep.store import PlanRecord, Stages, read_plan
+from biorep.store.summary import by_network, notes, summary, table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,6 +41,7 @@ def write_report(folder: str | Path) -> Path:
     import jinja2
 
     plan = read_plan(folder)
+    rows = summary(plan)
     pictures = []
     for name, caption, figure in figures(plan):
         svg = _svg(figure)
@@ -49,7 +50,7 @@ def write_report(folder: str | Path) -> Path:
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.get_template("report.html.j2").render(
-        plan=plan, table=_table(plan), pictures=pictures, warnings=_warnings(plan), runs=_runs(plan)
+        plan=plan, table=table(rows), notes=notes(rows), pictures=pictures, warnings=_warnings(plan), runs=_runs(plan)
     )
     path = plan.folder / "report.html"
     atomic.write_text(path, page)
@@ -84,15 +85,6 @@ def figures(plan: PlanRecord) -> Iterator[tuple[str, str, Figure]]:
             yield f"fields-{name}", caption, plot.receptive_fields(state)
 
 
-def by_network(plan: PlanRecord) -> dict[str, list[RunRecord]]:
-    """Return the runs of a plan grouped by everything but the seed."""
-    groups: dict[str, list[RunRecord]] = {}
-    for run in plan.runs:
-        parts = [str(v) if k == "model" else f"{k} {v}" for k, v in run.coordinates.items() if k != "seed"]
-        groups.setdefault(", ".join(parts) or run.recipe["network"]["kind"], []).append(run)
-    return groups
-
-
 def _has_fields(state: xr.Dataset) -> bool:
     return "wins" in state and "weights" in state and "image_shape" in state.attrs
 
@@ -101,18 +93,6 @@ def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "biorep"})
     return buffer.getvalue()
-
-
-def _table(plan: PlanRecord) -> dict[str, Any]:
-    import numpy as np
-
-    rows = summary(plan)
-    shown = [c for c in COLUMNS if any(not np.isnan(row.values[c].mean) for row in rows)]
-    return {
-        "heads": ["network", "seeds", *(COLUMNS[c][0] for c in shown)],
-        "rows": [[row.name, row.seeds, *(row.values[c].text(COLUMNS[c][1]) for c in shown)] for row in rows],
-        "notes": notes(rows),
-    }
 
 
 def _warnings(plan: PlanRecord) -> list[tuple[str, list[str]]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biorep.store.runs import PlanRecord
+from biorep.store.runs import PlanRecord, RunRecord
 from biorep.store.stages import Stages
 
 if TYPE_CHECKING:
@@ -63,29 +64,27 @@ def estimate(values: list[float]) -> Estimate:
     return Estimate(mean, float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)))
 
 
-def summary(plan: PlanRecord) -> list[Row]:
-    """Return one row per combination of everything but the seed."""
-    stages = Stages(plan.root)
-    groups: dict[str, list[dict[str, float]]] = {}
+def by_network(plan: PlanRecord) -> dict[str, list[RunRecord]]:
+    """Return the runs of a plan grouped by everything that was varied but the seed."""
+    groups: dict[str, list[RunRecord]] = {}
     for run in plan.runs:
-        name = (
-            ", ".join(_label(k, v) for k, v in run.coordinates.items() if k != "seed") or run.recipe["network"]["kind"]
-        )
-        groups.setdefault(name, []).append(_numbers(stages, run.stages))
+        parts = [str(v) if k == "model" else f"{k} {v}" for k, v in run.coordinates.items() if k != "seed"]
+        groups.setdefault(", ".join(parts) or run.recipe["network"]["kind"], []).append(run)
+    return groups
+
+
+def summary(plan: PlanRecord) -> list[Row]:
+    """Return one row per group of `by_network`."""
+    stages = Stages(plan.root)
     rows = []
-    for name, members in groups.items():
+    for name, runs in by_network(plan).items():
+        members = [_numbers(stages, run.stages) for run in runs]
         values = {column: estimate([m[column] for m in members if column in m]) for column in COLUMNS}
         rows.append(Row(name, len(members), values))
     return rows
 
 
-def _label(key: str, value: Any) -> str:
-    return str(value) if key == "model" else f"{key} {value}"
-
-
 def _numbers(stages: Stages, keys: dict[str, str]) -> dict[str, float]:
-    import json
-
     numbers: dict[str, float] = {}
     if "readout" in keys:
         numbers["accuracy"] = float(stages.load("readout", keys["readout"])["test_accuracy"])
@@ -104,18 +103,23 @@ def _numbers(stages: Stages, keys: dict[str, str]) -> dict[str, float]:
 
 def weakest(group: xr.Dataset) -> float:
     """Return the median over images of the smallest critical distance that any of the attacks found."""
-    nearest = np.sort(group["critical_distance"].min("attack").values)
-    middle = [nearest[(len(nearest) - 1) // 2], nearest[len(nearest) // 2]]
-    return float(middle[0] if middle[0] == middle[1] else np.mean(middle))
+    from biorep.robustness import median
+
+    return median(group["critical_distance"].min("attack").values)
+
+
+def table(rows: list[Row]) -> list[list[str]]:
+    """Return the lines of the table as text cells, headings first; columns without a number are left out."""
+    shown = [c for c in COLUMNS if any(not np.isnan(row.values[c].mean) for row in rows)]
+    heads = ["network", "seeds", *(COLUMNS[c][0] for c in shown)]
+    return [heads, *([row.name, str(row.seeds), *(row.values[c].text(COLUMNS[c][1]) for c in shown)] for row in rows)]
 
 
 def render(rows: list[Row]) -> str:
-    """Return the table as text."""
-    shown = [c for c in COLUMNS if any(not np.isnan(row.values[c].mean) for row in rows)]
-    table = [["network", "seeds", *(COLUMNS[c][0] for c in shown)]]
-    table += [[row.name, str(row.seeds), *(row.values[c].text(COLUMNS[c][1]) for c in shown)] for row in rows]
-    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+    """Return the table as text, with its notes."""
+    cells = table(rows)
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], *notes(rows)])
 
 

@@ -50,4 +50,4 @@ benchmarks: $(READY)
 	@for f in benchmarks/kh_update.py benchmarks/spectrum.py; do $(BIN)/python $$f || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(OUT)
+	rm -rf $(VENV)

@@ -71,6 +71,29 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
             raise StoreError(_explain(path, error)) from error
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file while the block runs; other processes wait.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be written.
+    """
+    import fcntl
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a")  # noqa: SIM115 - closed below, which releases the lock
+    except OSError as error:
+        raise StoreError(_explain(path, error)) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        file.close()
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as a hexadecimal string."""
     with open(path, "rb") as file:

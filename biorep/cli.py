@@ -39,6 +39,7 @@ def run(
     from biorep.store.summary import render, summary
 
     plan = batch.read(recipe, set, shrunk=shrunk)
+    batch.check(plan)
     if dry_run:
         print(f"{plan.name}: {len(plan.runs)} runs")
         print("\n".join(f"  {planned.name}" for planned in plan.runs))
@@ -97,10 +98,31 @@ def doctor() -> None:
     print("\n".join(examine()))
 
 
+def _gather(arguments: list[str]) -> list[str]:
+    """Return the arguments with all overrides behind one --set at the end, however often and wherever it stood."""
+    rest: list[str] = []
+    overrides: list[str] = []
+    words = iter(arguments)
+    taking = False
+    for word in words:
+        if word == "--set":
+            taking = True
+        elif taking and not word.startswith("-") and ("=" in word or len(rest) >= 2):
+            overrides.append(word)
+        else:
+            taking = False
+            rest.append(word)
+    return [*rest, "--set", *overrides] if overrides else rest
+
+
 def main() -> None:
     """Run the command line; errors meant for the user come without a traceback."""
     try:
-        app.cli(prog="biorep", description="What brain-like local learning does to a representation.")
+        app.cli(
+            args=_gather(sys.argv[1:]),
+            prog="biorep",
+            description="What brain-like local learning does to a representation.",
+        )
     except BiorepError as error:
         print(f"biorep: {error}", file=sys.stderr)
         sys.exit(2)

@@ -35,19 +35,29 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
-    def hash_payload(self) -> dict[str, Any]:
-        """Return the fields that change the result, as plain JSON values."""
+    def hash_payload(self, stage: str | None = None) -> dict[str, Any]:
+        """Return the fields that change the result, as plain JSON values.
+
+        Parameters
+        ----------
+        stage : {"fit", "encode"}, optional
+            Only the fields that matter for this stage of a network; all by default.
+        """
         payload = {}
         for name, field in type(self).model_fields.items():
             value, rules = getattr(self, name), field.json_schema_extra or {}
             assert isinstance(rules, dict)
             if rules.get("hashed") is False or ("neutral" in rules and plain(value) == rules["neutral"]):
                 continue
+            if stage is not None and rules.get("stage", "fit") != stage:
+                continue
             payload[name] = plain(value)
         return payload
 
 
-def setting(default: Any = ..., *, neutral: Any = ..., hashed: bool = True, **rules: Any) -> Any:
+def setting(
+    default: Any = ..., *, neutral: Any = ..., hashed: bool = True, stage: str | None = None, **rules: Any
+) -> Any:
     """Declare a field of a `Config` with its hash rules.
 
     Parameters
@@ -59,12 +69,16 @@ def setting(default: Any = ..., *, neutral: Any = ..., hashed: bool = True, **ru
         field is left out of the hash while it has this value, so that old results stay valid.
     hashed : bool
         False for fields that never change a result (names, comments, numbers of workers).
+    stage : {"encode"}, optional
+        For a field of a network that does not matter for its training, only for its responses.
     **rules
         Passed to `pydantic.Field` (``gt=0``, ``description=...``).
     """
     extra: dict[str, Any] = {} if neutral is ... else {"neutral": neutral}
     if not hashed:
         extra["hashed"] = False
+    if stage is not None:
+        extra["stage"] = stage
     return Field(default, json_schema_extra=extra or None, **rules)
 
 

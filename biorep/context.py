@@ -6,14 +6,19 @@ resolved engine, which may change it in the last bits, enters the hash of a stag
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from biorep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -50,6 +55,12 @@ class RunContext:
         if total is None:
             total = len(items)  # type: ignore[arg-type]
         return report_progress(items, label, total)
+
+
+def identity(inputs: Tensor, settings: Mapping[str, Any]) -> str:
+    """Return what a checkpoint belongs to: a hash of the training data and of everything that steers the training."""
+    data = hashlib.sha256(inputs.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(json.dumps({**settings, "data": data}, sort_keys=True, default=repr).encode()).hexdigest()
 
 
 def resolve_device(device: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from biorep import atomic
+from biorep.resources import safe_name
 from biorep.store import PlanRecord, Stages, read_plan
 from biorep.store.summary import by_network, notes, summary, table
 
@@ -45,7 +46,7 @@ def write_report(folder: str | Path) -> Path:
     pictures = []
     for name, caption, figure in figures(plan):
         svg = _svg(figure)
-        atomic.write_text(plan.folder / "figures" / f"{name}.svg", svg)
+        atomic.write_text(plan.folder / "figures" / f"{safe_name(name)}.svg", svg)
         pictures.append({"caption": caption, "data": base64.b64encode(svg.encode()).decode()})
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -69,7 +70,8 @@ def figures(plan: PlanRecord) -> Iterator[tuple[str, str, Figure]]:
     }
     if spectra := {name: members for name, members in spectra.items() if members}:
         layer = next(iter(spectra.values()))[0].attrs.get("layer", "response")
-        caption = f"Eigenspectra of the covariance of the test {layer}s; dashes: the fitted power law in its window."
+        split = next(iter(spectra.values()))[0].attrs.get("split", "test")
+        caption = f"Eigenspectra of the covariance of the {split} {layer}s; dashes: the fitted power law in its window."
         yield "spectrum", caption, plot.spectrum_lines(spectra)
     robustness = {
         name: [stages.load_tree("robustness", run.stages["robustness"]) for run in runs if "robustness" in run.stages]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from biorep.errors import BiorepError
@@ -26,6 +27,16 @@ def folder(name: str) -> Path:
 def models() -> dict[str, Path]:
     """Return the published models, name -> YAML file."""
     return {path.stem: path for path in sorted(folder("models").glob("*.yaml"))}
+
+
+def safe_name(text: str) -> str:
+    """Return a text as the name of a file or folder: letters, digits and ``._-``, at most 80, never hidden."""
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in text)
+    if name.startswith("."):
+        name = f"_{name[1:]}"
+    if len(name) > 80:
+        name = f"{name[:70]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return name
 
 
 def checkout() -> Path | None:

@@ -48,6 +48,19 @@ def test_set_takes_several_overrides(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "--set", "grid.seed=[4]", "quickstart", "--set", "name=other", "--dry-run"),
+        ("run", "quickstart", "--dry-run", "--set", "grid.seed=[4]", "--set", "name=other"),
+    ],
+)
+def test_set_may_stand_anywhere_and_be_repeated(tmp_path, arguments):
+    out, _ = biorep(*arguments, cwd=tmp_path)
+    assert out.splitlines()[0] == "other: 5 runs"
+    assert "kh-seed4" in out
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("run", "quikstart"), "did you mean 'quickstart'?"),

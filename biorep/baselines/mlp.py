@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 import xarray as xr
+from pydantic import field_validator
 from torch import Tensor, nn
 
 from biorep import rng
@@ -44,6 +45,14 @@ class MLP(DifferentiableNetwork):
     rate: float = setting(1e-3, gt=0, description="learning rate of Adam in the first epoch")
     milestones: dict[int, float] = setting({}, description="epoch (from 0) -> learning rate from then on")
     penalties: tuple[AnyPenalty, ...] = setting((), description="terms added to the cross-entropy")
+
+    @field_validator("penalties")
+    @classmethod
+    def _once(cls, value: tuple[AnyPenalty, ...]) -> tuple[AnyPenalty, ...]:
+        kinds = [penalty.kind for penalty in value]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"each kind of penalty can be named once, got {kinds}")
+        return value
 
     def fit(self, dataset: xr.Dataset, *, seed: int, run: RunContext | None = None) -> xr.Dataset:
         """Learn the classes end to end.

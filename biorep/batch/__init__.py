@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,13 @@ from biorep.store import open as open_results
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Pipeline", "Plan", "Planned", "Recipe", "execute", "read", "recipe_from", "run"]
+__all__ = ["Pipeline", "Plan", "Planned", "Recipe", "check", "execute", "read", "recipe_from", "run"]
+
+
+def check(plan: Plan) -> None:
+    """Raise before anything is computed if a dataset is unknown or not there."""
+    for choice in {planned.recipe.dataset.model_dump_json(): planned.recipe.dataset for planned in plan.runs}.values():
+        choice.identity()
 
 
 def execute(plan: Plan, root: str | Path = "runs", *, run: RunContext | None = None, say: Say = print) -> PlanRecord:
@@ -38,7 +45,11 @@ def execute(plan: Plan, root: str | Path = "runs", *, run: RunContext | None = N
     PlanRecord
         What is written to ``<root>/<plan>/plan.json`` when every run is finished.
     """
+    check(plan)
     root, records = Path(root), []
+    for name in ("plan.json", "report.html"):  # a plan that is being run again is not finished
+        with contextlib.suppress(NotADirectoryError):
+            (root / plan.name / name).unlink(missing_ok=True)
     for number, planned in enumerate(plan.runs, 1):
         prefix = f"[{number}/{len(plan.runs)}] {planned.name}"
         pipeline = Pipeline(planned, root, run or RunContext(), lambda line, p=prefix: say(f"{p}: {line}"))  # type: ignore[misc]

@@ -24,7 +24,7 @@ from biorep.bridge import Readout
 from biorep.bridge.readout import score
 from biorep.config import digest, plain
 from biorep.context import RunContext
-from biorep.errors import DataError
+from biorep.errors import ConfigError, DataError
 from biorep.networks.base import Layer, warnings_of
 from biorep.robustness import Robustness
 from biorep.store import RunRecord, Stages
@@ -79,7 +79,7 @@ class Pipeline:
     def state(self) -> xr.Dataset:
         """Train the network."""
         recipe = self.recipe
-        payload = {"dataset": recipe.dataset.identity(), "network": recipe.network.hash_payload()}
+        payload = {"dataset": recipe.dataset.identity(), "network": recipe.network.hash_payload("fit")}
 
         def make(run: RunContext) -> xr.Dataset:
             return recipe.network.fit(self._load(recipe.dataset.fit_on), seed=recipe.seed, run=run)
@@ -88,14 +88,14 @@ class Pipeline:
 
     def representation(self, split: str, layer: Layer) -> xr.Dataset:
         """Encode a split with the frozen network."""
-        payload = {"state": self.keys["state"], "split": split, "layer": layer}
+        payload = {**self._code(), "split": split, "layer": layer}
         return self._stage("representation", payload, lambda run: self._encoded(split, layer))
 
     def readout(self, plan: Readout) -> xr.Dataset:
         """Fit the readout, or take the network's own, and score it on validation and test."""
         recipe = self.recipe
         own = plan.source == "own" or (plan.source == "auto" and recipe.network.has_readout)
-        payload: dict[str, Any] = {"state": self.keys["state"]}
+        payload = self._code()
         payload["readout"] = "own" if own else {**plan.hash_payload(), "source": "trained"}
 
         def make(run: RunContext) -> xr.Dataset:
@@ -114,14 +114,14 @@ class Pipeline:
 
     def spectrum(self, plan: SpectrumChoice) -> xr.Dataset:
         """Take the eigenspectrum of the representation and fit a power law."""
-        payload = {"state": self.keys["state"], "spectrum": plan.hash_payload()}
+        payload = {**self._code(), "spectrum": plan.hash_payload()}
 
         def make(run: RunContext) -> xr.Dataset:
             source = self.recipe.dataset.fit_on if plan.split == "train" else "test"
-            spectrum = spectra.eigenspectrum(self._encoded(source, plan.layer))
+            spectrum = spectra.eigenspectrum(self._encoded(source, plan.layer)).assign_attrs(split=plan.split)
             try:
                 fit = spectra.fit_powerlaw(spectrum, first=plan.first, last=plan.last, convention=plan.convention)
-            except DataError as error:
+            except (DataError, ConfigError) as error:
                 spectrum["alpha"] = np.nan
                 spectrum["alpha"].attrs.update(long_name="exponent of the power law", units="1")
                 spectrum.attrs["warnings"] = json.dumps([f"no exponent: {error}"])
@@ -166,6 +166,10 @@ class Pipeline:
             shutil.rmtree(checkpoint, ignore_errors=True)
             self.say(f"{kind} {key}: {seconds:.1f} s")
         return self._result(kind)
+
+    def _code(self) -> dict[str, Any]:
+        """Return what identifies the code of the frozen network: its state, and how it answers."""
+        return {"state": self.keys["state"], "encoding": self.recipe.network.hash_payload("encode")}
 
     def _result(self, kind: str) -> xr.Dataset:
         return self._once((kind,), lambda: self.stages.load(kind, self.keys[kind]))

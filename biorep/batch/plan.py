@@ -24,6 +24,7 @@ from biorep import resources
 from biorep.batch.recipe import Recipe, recipe_from
 from biorep.config import KeyPath, Source, parse_override, read_yaml
 from biorep.errors import ConfigError, did_you_mean
+from biorep.resources import safe_name
 
 PLAN_KEYS = ("name", "about", "reference", "expected", "time", "shrunk", "recipe", "cases", "grid", "zip")
 MARKS = ("recipe", "cases", "grid", "zip")
@@ -102,7 +103,7 @@ def read(name: str | Path, overrides: Sequence[str] = (), *, shrunk: bool = Fals
             source = source.changed(key, value, {}, text)
     if not is_plan:
         source = _named(source, path)
-        return _single(recipe_from(source))
+        return _single(_placed(recipe_from(source), path))
     every = [(key, value, Source({}, "", {}), text) for text, key, value in changes if key[0] not in PLAN_KEYS]
     return _expand(_named(source, path), path, every)
 
@@ -136,6 +137,7 @@ def _expand(source: Source, path: Path, every: list[Setting]) -> Plan:
     base = _base(source, path)
     axes = [*_cases(source), *_grid(source), *_zip(source)]
     names = _dim_names([dim for axis in axes for dim in axis[0][0]])
+    _refuse_swept(every, [key for axis in axes for _, changes in axis for key, *_ in changes])
     runs = []
     for combination in itertools.product(*axes):
         document = base
@@ -146,11 +148,35 @@ def _expand(source: Source, path: Path, every: list[Setting]) -> Plan:
             document = document.changed(key, value, origin.lines, where)
         coordinates = {names[dim]: value for values, _ in combination for dim, value in values.items()}
         document = document.changed(("name",), source.data["name"], {}, source.where(("name",)))
-        runs.append(Planned(_run_name(coordinates), recipe_from(document), coordinates))
+        recipe = _placed(recipe_from(document), path)
+        runs.append(Planned(_run_name(coordinates) or f"seed{recipe.seed}", recipe, coordinates))
     if len({run.name for run in runs}) < len(runs):
         raise ConfigError(f"{source.name}: two runs of the plan vary the same keys to the same values")
     about = {key: str(source.data.get(key, "")) for key in ("about", "reference", "expected", "time")}
     return Plan(source.data["name"], list(names.values()), runs, about)
+
+
+def _refuse_swept(every: list[Setting], swept: list[KeyPath]) -> None:
+    """Refuse overrides of keys that the plan varies: the runs would not be what their labels say."""
+    for key, _, _, where in every:
+        for varied in swept:
+            if varied[: len(key)] == key:
+                raise ConfigError(
+                    f"{where}: the plan varies '{'.'.join(map(str, varied))}' itself; change it under grid, zip or "
+                    "cases, for example --set grid.seed=[7]"
+                )
+
+
+def _placed(recipe: Recipe[Any], path: Path) -> Recipe[Any]:
+    """Return a recipe whose dataset is found beside its own file, if it is a path that leads there."""
+    beside = path.parent / recipe.dataset.name
+    if Path(recipe.dataset.name).is_absolute() or (
+        "/" not in recipe.dataset.name and not Path(recipe.dataset.name).suffix
+    ):
+        return recipe
+    if not beside.exists():
+        return recipe
+    return recipe.model_copy(update={"dataset": recipe.dataset.model_copy(update={"name": str(beside)})})
 
 
 def _base(source: Source, path: Path) -> Source:
@@ -197,7 +223,7 @@ def _grid(source: Source) -> list[list[Change]]:
     for key, values in _mapping(source, "grid").items():
         where = source.where(("grid", key))
         listed = _values(values, where, key)
-        axes.append([_change(key, value, where) for value in listed])
+        axes.append([_change(key, v, label, where) for v, label in zip(listed, _labels(listed), strict=True)])
     return axes
 
 
@@ -210,8 +236,11 @@ def _zip(source: Source) -> list[list[Change]]:
     if len(set(lengths.values())) > 1:
         raise ConfigError(f"{source.where(('zip',))}: the lists of 'zip' must be equally long, found {lengths}")
     axis = []
-    for values in zip(*listed.values(), strict=True):
-        parts = [_change(key, v, source.where(("zip", key))) for key, v in zip(listed, values, strict=True)]
+    columns = [list(zip(values, _labels(values), strict=True)) for values in listed.values()]
+    for row in zip(*columns, strict=True):
+        parts = [
+            _change(key, v, label, source.where(("zip", key))) for key, (v, label) in zip(listed, row, strict=True)
+        ]
         axis.append(({k: v for part, _ in parts for k, v in part.items()}, [c for _, cs in parts for c in cs]))
     return [axis]
 
@@ -231,20 +260,35 @@ def _values(values: Any, where: str, key: object) -> list[Any]:
     return values
 
 
-def _change(key: object, value: Any, where: str) -> Change:
-    label = value if isinstance(value, int | float | str) else json.dumps(value)
+def _change(key: object, value: Any, label: Any, where: str) -> Change:
     return {str(key): label}, [(tuple(str(key).split(".")), value, Source({}, "", {}), where)]
 
 
+def _labels(values: list[Any]) -> list[Any]:
+    """Return the coordinates of values: numbers if all of them are (YAML calls 1e-3 a word), else words."""
+    try:
+        numbers = [v if isinstance(v, int | float) else float(v) for v in values]
+        if not any(isinstance(v, bool) for v in values):
+            return numbers
+    except (TypeError, ValueError):
+        pass
+    return [value if isinstance(value, str) else json.dumps(value) for value in values]
+
+
+#: Names that the results use themselves.
+RESERVED = {"linf", "l2", "noise", "epsilon", "attack", "component", "presentation", "class", "neuroid", "run", "label",
+            "split", "model", "repeat", "seed", "epoch", "alpha", "convention", "layer"}  # fmt: skip
+
+
 def _dim_names(keys: list[str]) -> dict[str, str]:
-    """Return short names for dotted keys: the last part where that is unique."""
+    """Return short names for dotted keys: the last part where that is unique and means nothing else."""
     unique = dict.fromkeys(keys)
     last = [key.rsplit(".", 1)[-1] for key in unique]
     return {
-        key: short if last.count(short) == 1 else key.replace(".", "_") for key, short in zip(unique, last, strict=True)
+        key: short if key == short or (last.count(short) == 1 and short not in RESERVED) else key.replace(".", "_")
+        for key, short in zip(unique, last, strict=True)
     }
 
 
 def _run_name(coordinates: dict[str, Any]) -> str:
-    parts = [str(v) if k == "model" else f"{k}{v}" for k, v in coordinates.items()]
-    return "-".join("".join(c if c.isalnum() or c in "._-" else "_" for c in part) for part in parts)
+    return safe_name("-".join(str(v) if k == "model" else f"{k}{v}" for k, v in coordinates.items()))

@@ -64,6 +64,14 @@ class SpectrumChoice(Config):
                 raise ValueError(str(error)) from None
         return value
 
+    @model_validator(mode="after")
+    def _window(self) -> SpectrumChoice:
+        if self.convention is not None and (self.first is not None or self.last is not None):
+            raise ValueError(f"convention '{self.convention}' sets the window; do not give first or last as well")
+        if self.last is not None and self.last <= (self.first or 11):
+            raise ValueError(f"the window {self.first or 11}-{self.last} is empty")
+        return self
+
 
 class Recipe[N: Network](Config):
     """One experiment: a dataset, a network, and what is measured of it."""

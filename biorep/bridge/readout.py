@@ -7,7 +7,7 @@ penalty means the same for every network, whatever the scale of its code.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,8 +19,11 @@ from biorep.bridge.training import Schedule, train
 from biorep.config import Config, setting
 from biorep.context import RunContext
 from biorep.errors import DataError
-from biorep.networks.base import FITTING
+from biorep.networks.base import FITTING, set_report
 from biorep.schema import check_finite, describe, label_names, require_disjoint, require_splits
+
+#: Weights (class, neuroid), bias (class,), training report, warnings.
+Fit = tuple[np.ndarray, np.ndarray, dict[str, Any], list[str]]
 
 
 class Readout(Config):
@@ -57,7 +60,7 @@ class Readout(Config):
         representation : xr.Dataset
             ``response(presentation, neuroid)`` with ``label(presentation)``; a dim `repeat` is flattened.
         seed : int
-            Seed of the shuffles and initial weights (adam).
+            Seed of the shuffles (adam); the weights start at zero.
         run : RunContext, optional
 
         Returns
@@ -83,17 +86,16 @@ class Readout(Config):
             raise DataError("all responses are equal: the network does not tell any two images apart")
         centred /= np.float32(scale)
         solve = self._lbfgs if self.optimiser == "lbfgs" else self._adam
-        weights, bias = solve(centred, labels, len(classes), seed, run or RunContext())
+        weights, bias, report, warnings = solve(centred, labels, len(classes), seed, run or RunContext())
         raw = weights / scale
         result = readout_dataset(raw, bias - raw @ mean.astype(np.float64), classes)
         result["fitted_stimulus_id"] = ("fitted", np.unique(representation["stimulus_id"].values))
         result["fitted_stimulus_id"].attrs.update(long_name="stimuli that the readout was fitted to", units="1")
         result.attrs["neuroids"] = features.shape[1]
+        set_report(result, report, warnings)
         return result
 
-    def _lbfgs(
-        self, features: np.ndarray, labels: np.ndarray, classes: int, seed: int, run: RunContext
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _lbfgs(self, features: np.ndarray, labels: np.ndarray, classes: int, seed: int, run: RunContext) -> Fit:
         """Minimise the penalised mean loss over the whole training set with torch's L-BFGS."""
         device = run.torch_device()
         x, y = torch.as_tensor(features).to(device), torch.as_tensor(labels).to(device)
@@ -115,11 +117,20 @@ class Readout(Config):
             return loss
 
         solver.step(objective)
-        return weights.detach().cpu().double().numpy(), bias.detach().cpu().double().numpy()
+        loss = float(objective().detach())
+        gradient = max(float(part.grad.abs().max()) for part in (weights, bias) if part.grad is not None)
+        steps = int(solver.state[weights]["n_iter"])
+        report = {"iterations": steps, "loss": loss, "largest_gradient": gradient}
+        warnings = []
+        # Float32 sums leave a gradient of this size; what matters is a solver that was stopped well before.
+        if steps >= self.max_iterations and gradient > 100 * self.tolerance:
+            warnings.append(
+                f"the readout stopped after {steps} iterations with a gradient of {gradient:.1e}, above its tolerance "
+                f"of {self.tolerance:.0e}. Raise readout.max_iterations, or readout.penalty."
+            )
+        return weights.detach().cpu().double().numpy(), bias.detach().cpu().double().numpy(), report, warnings
 
-    def _adam(
-        self, features: np.ndarray, labels: np.ndarray, classes: int, seed: int, run: RunContext
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _adam(self, features: np.ndarray, labels: np.ndarray, classes: int, seed: int, run: RunContext) -> Fit:
         device = run.torch_device()
         module = nn.Linear(features.shape[1], classes)
         nn.init.zeros_(module.weight)
@@ -128,8 +139,9 @@ class Readout(Config):
         x, y = torch.as_tensor(features).to(device), torch.as_tensor(labels).to(device)
         schedule = Schedule(self.epochs, self.batch_size, self.rate, self.milestones)
         penalties = [_Ridge(self.penalty)] if self.penalty else []
-        train(module, x, y, schedule=schedule, seed=seed, name="readout", penalties=penalties, run=run)
-        return module.weight.detach().cpu().double().numpy(), module.bias.detach().cpu().double().numpy()
+        history = train(module, x, y, schedule=schedule, seed=seed, name="readout", penalties=penalties, run=run)
+        report = {"epochs": self.epochs, "loss": history["loss"][-1]}
+        return module.weight.detach().cpu().double().numpy(), module.bias.detach().cpu().double().numpy(), report, []
 
 
 def mean_loss(logits: Tensor, labels: Tensor, loss: Literal["cross-entropy", "squared-hinge"]) -> Tensor:
@@ -147,6 +159,9 @@ class _Ridge:
 
     def __init__(self, strength: float):
         self.strength = strength
+
+    def __repr__(self) -> str:
+        return f"_Ridge({self.strength})"
 
     def __call__(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
         assert isinstance(module, nn.Linear)

@@ -7,7 +7,7 @@ same weights as one that was not killed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from biorep import rng
 from biorep.atomic import write_with
-from biorep.context import RunContext
+from biorep.context import RunContext, identity
 from biorep.errors import NumericalError
 
 
@@ -74,7 +74,6 @@ def train(
     name: str,
     penalties: Sequence[Penalty] = (),
     run: RunContext | None = None,
-    on_epoch: Callable[[int], None] | None = None,
 ) -> dict[str, list[float]]:
     """Minimise cross-entropy plus penalties with Adam, in place.
 
@@ -91,8 +90,6 @@ def train(
         For progress, checkpoints and the random stream.
     penalties : sequence of Penalty
     run : RunContext, optional
-    on_epoch : callable, optional
-        Called with the number of the epoch that is about to begin.
 
     Returns
     -------
@@ -107,12 +104,12 @@ def train(
     """
     run = run or RunContext()
     optimiser = torch.optim.Adam(module.parameters(), lr=schedule.rate)
-    checkpoint = _Checkpoint(run, name, module, optimiser)
+    settings = {"schedule": repr(schedule), "seed": seed, "penalties": [repr(penalty) for penalty in penalties]}
+    key = identity(inputs, {**settings, "name": name, "shapes": [list(p.shape) for p in module.parameters()]})
+    checkpoint = _Checkpoint(run, name, module, optimiser, key)
     history, start = checkpoint.load()
     module.train()
     for epoch in run.track(range(start, schedule.epochs), f"{name}: epochs", schedule.epochs - start):
-        if on_epoch is not None:
-            on_epoch(epoch)
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate_at(epoch)
         order = torch.as_tensor(rng.stream(seed, name, "shuffle", epoch).permutation(len(inputs))).to(inputs.device)
@@ -159,7 +156,8 @@ def _epoch(
 class _Checkpoint:
     """Weights, optimiser and history at the end of an epoch, in the run's folder; without one nothing happens."""
 
-    def __init__(self, run: RunContext, name: str, module: nn.Module, optimiser: torch.optim.Optimizer):
+    def __init__(self, run: RunContext, name: str, module: nn.Module, optimiser: torch.optim.Optimizer, key: str):
+        self.key = key
         self.path: Path | None = run.checkpoint / f"{name}.pt" if run.checkpoint else None
         self.module, self.optimiser = module, optimiser
         self.every, self.last = run.checkpoint_every, time.monotonic()
@@ -167,7 +165,12 @@ class _Checkpoint:
     def load(self) -> tuple[dict[str, list[float]], int]:
         if self.path is None or not self.path.is_file():
             return {}, 0
-        saved = torch.load(self.path, weights_only=True)
+        try:
+            saved = torch.load(self.path, weights_only=True)
+        except Exception:  # damaged: torch raises whatever its unpickler meets; the training starts anew
+            return {}, 0
+        if saved.get("key") != self.key:
+            return {}, 0  # of another training
         self.module.load_state_dict(saved["module"])
         self.optimiser.load_state_dict(saved["optimiser"])
         return saved["history"], saved["epoch"]
@@ -180,6 +183,7 @@ class _Checkpoint:
             "optimiser": self.optimiser.state_dict(),
             "history": history,
             "epoch": epoch,
+            "key": self.key,
         }
         write_with(self.path, lambda path: torch.save(saved, path))
         self.last = time.monotonic()

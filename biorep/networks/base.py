@@ -37,8 +37,6 @@ class Network(Config, ABC):
     accepts: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     #: Whether `fit` learns classes as well, so that the state holds a readout of its own.
     has_readout: ClassVar[bool] = False
-    #: Whether encoding is so dear that representations of the training set are stored too.
-    encodes_slowly: ClassVar[bool] = False
     #: Who described the network.
     reference: ClassVar[str] = ""
 

@@ -15,18 +15,21 @@ Krotov, D. & Hopfield, J. J. (2019). Unsupervised learning by competing hidden u
 from __future__ import annotations
 
 import time
+import zipfile
+import zlib
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 import xarray as xr
+from pydantic import model_validator
 from torch import Tensor
 
 from biorep import rng
 from biorep.atomic import write_with
 from biorep.config import setting
-from biorep.context import RunContext
+from biorep.context import RunContext, identity
 from biorep.errors import ConfigError, NumericalError
 from biorep.networks.base import DifferentiableNetwork, flat_images, image_shape, set_report
 from biorep.networks.convergence import convergence
@@ -62,16 +65,20 @@ class KrotovHopfield(DifferentiableNetwork):
     init_mean: float = setting(0.0, description="mean of the initial weights")
     init_sd: float = setting(1.0, ge=0, description="standard deviation of the initial weights (normal)")
     inference: Literal["plain", "p"] = setting(
-        "p", description="current at inference: plain W v (Krotov & Hopfield) or the p-bracket (Holzhausen et al.)"
+        "p",
+        stage="encode",
+        description="current at inference: plain W v (Krotov & Hopfield) or the p-bracket (Holzhausen et al.)",
     )
-    power: float = setting(4.5, gt=0, description="exponent n of the ReLU^n")
+    power: float = setting(4.5, stage="encode", gt=0, description="exponent n of the ReLU^n")
+
+    @model_validator(mode="after")
+    def _ranks(self) -> KrotovHopfield:
+        if self.k > self.units:
+            raise ValueError(f"k = {self.k} asks for rank {self.k} among only {self.units} units; lower k or add units")
+        return self
 
     def rule(self) -> Rule:
         """Return the parameters of the update."""
-        if self.k > self.units:
-            raise ConfigError(
-                f"k = {self.k} asks for rank {self.k} among only {self.units} units; lower k or add units"
-            )
         return Rule(p=self.p, k=self.k, delta=self.delta, radius=self.radius, delta_mode=self.delta_mode)
 
     def rate_at(self, epoch: int) -> float:
@@ -109,7 +116,7 @@ class KrotovHopfield(DifferentiableNetwork):
         inputs = normalised(torch.as_tensor(flat_images(dataset)), self.input_norm).to(device)
         if len(inputs) < self.batch_size:
             raise ConfigError(f"batch_size = {self.batch_size}, but there are only {len(inputs)} training images")
-        checkpoint = _Checkpoint(run)
+        checkpoint = _Checkpoint(run, identity(inputs, {**self.hash_payload(), "seed": seed}))
         weights, turnover, start = checkpoint.load() or (self._initial(inputs, seed), [], 0)
         learner = SparseUpdate(weights.to(device), rule)
         for epoch in run.track(range(start, self.epochs), f"{self.kind}: epochs", self.epochs - start):
@@ -172,15 +179,21 @@ class KrotovHopfield(DifferentiableNetwork):
 class _Checkpoint:
     """The weights at the end of an epoch, in a folder of the run; without a folder nothing happens."""
 
-    def __init__(self, run: RunContext):
+    def __init__(self, run: RunContext, key: str):
+        self.key = key
         self.path: Path | None = run.checkpoint / "krotov_hopfield.npz" if run.checkpoint else None
         self.every, self.last = run.checkpoint_every, time.monotonic()
 
     def load(self) -> tuple[Tensor, list[float], int] | None:
         if self.path is None or not self.path.is_file():
             return None
-        with np.load(self.path, allow_pickle=False) as saved:
-            return torch.as_tensor(saved["weights"]), saved["turnover"].tolist(), int(saved["epoch"])
+        try:
+            with np.load(self.path, allow_pickle=False) as saved:
+                if str(saved["key"]) != self.key:
+                    return None  # of another training
+                return torch.as_tensor(saved["weights"]), saved["turnover"].tolist(), int(saved["epoch"])
+        except (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error):
+            return None  # damaged: the training starts anew
 
     def save(self, weights: Tensor, turnover: list[float], epoch: int) -> None:
         if self.path is None or time.monotonic() - self.last < self.every:
@@ -188,7 +201,7 @@ class _Checkpoint:
 
         def write(path: Path) -> None:
             with open(path, "wb") as file:
-                np.savez(file, weights=weights.cpu().numpy(), turnover=turnover, epoch=epoch)
+                np.savez(file, weights=weights.cpu().numpy(), turnover=turnover, epoch=epoch, key=self.key)
 
         write_with(self.path, write)
         self.last = time.monotonic()

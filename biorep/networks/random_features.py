@@ -27,7 +27,7 @@ class RandomFeatures(DifferentiableNetwork):
 
     kind: Literal["random-features"] = "random-features"
     units: int = setting(2000, ge=1, description="number of neuroids")
-    power: float = setting(1.0, gt=0, description="exponent n of the ReLU^n")
+    power: float = setting(1.0, stage="encode", gt=0, description="exponent n of the ReLU^n")
 
     def fit(self, dataset: xr.Dataset, *, seed: int, run: RunContext | None = None) -> xr.Dataset:
         """Draw the weights, ``weights(neuroid, input)`` with standard deviation sqrt(2 / input)."""

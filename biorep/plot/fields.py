@@ -52,7 +52,9 @@ def receptive_fields(state: xr.Dataset, *, count: int = 40, columns: int = 10, t
         for index, unit in enumerate(chosen):
             axes = figure.add_subplot(rows, columns, index + 1)
             field = weights[unit].reshape(shape)
-            if len(shape) == 3:
+            if len(shape) == 3 and shape[2] not in (3, 4):
+                field = field.mean(2)
+            if field.ndim == 3:
                 axes.imshow((field - field.min()) / max(np.ptp(field), 1e-12), interpolation="nearest")
             else:
                 bound = max(float(np.abs(field).max()), 1e-12)

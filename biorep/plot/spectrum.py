@@ -42,6 +42,8 @@ def spectrum_lines(spectra: Mapping[str, Sequence[xr.Dataset]], *, title: str = 
             if "first_rank" in members[0]:
                 last = min(int(members[0]["last_rank"]), len(middle))
                 window = np.arange(int(members[0]["first_rank"]), last + 1)
+                if len(window) < 2:
+                    continue
                 inside = np.log(middle[window[0] - 1 : window[-1]])
                 level = np.exp(np.average(inside + alpha * np.log(window), weights=1 / window))
                 axes.plot(window, level * window**-alpha, color=colour, linestyle=(0, (4, 3)), linewidth=0.9)

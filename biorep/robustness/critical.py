@@ -86,6 +86,7 @@ def sweep(
         correct[row, standing[fooled].numpy()] = False
         first = standing[fooled & torch.isinf(high[standing])]
         high[first], low[first] = epsilon, epsilons[row - 1]
+    correct = np.minimum.accumulate(correct, axis=0)  # what fools inside a ball fools inside all larger ones
     for _ in range(refinements):
         open_ = torch.nonzero(torch.isfinite(high)).flatten()
         if not len(open_):

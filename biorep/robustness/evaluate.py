@@ -52,13 +52,20 @@ class Robustness(Config):
     noise_draws: int = setting(10, ge=1, description="independent draws of the noise")
     noise_clipped: bool = setting(True, description="clip noisy images to the value range")
     steps: int = setting(40, ge=1, description="steps of PGD")
-    relative_step: float | None = setting(None, gt=0, description="PGD step / epsilon; null: 2.5 / steps")
+    relative_step: float | None = setting(None, gt=0, description="PGD step / epsilon; null: from 5 / steps down to 0")
     restarts: int = setting(1, ge=1, description="starts of PGD")
     random_start: bool = setting(True, description="start PGD at random points of the ball, else at the image")
     loss: Loss = setting("margin", description="loss that PGD increases; FGSM uses the cross-entropy")
     refinements: int = setting(6, ge=0, description="bisections of the critical distance after the grid")
 
-    _check_linf = field_validator("linf", "l2", "noise")(_grid)
+    _ascending = field_validator("linf", "l2", "noise")(_grid)
+
+    @field_validator("attacks")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"each attack can be named once, got {list(value)}")
+        return value
 
     def evaluate(
         self,
@@ -112,7 +119,7 @@ class Robustness(Config):
         if len(self.noise) > 1:
             groups["noise"] = target.noisy(list(self.noise))
         warnings = [text for group in groups.values() for text in json.loads(group.attrs.pop("warnings", "[]"))]
-        groups["/"].attrs |= {"space": self.space, "warnings": json.dumps(warnings)}
+        groups["/"].attrs |= {"space": self.space, "split": self.split, "warnings": json.dumps(warnings)}
         return xr.DataTree.from_dict(groups)
 
 

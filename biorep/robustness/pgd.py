@@ -44,8 +44,8 @@ def pgd(
     steps : int
         Number of gradient steps; after each the point is projected into the ball, then into the box.
     relative_step : float, optional
-        Length of a step as a share of epsilon; 2.5 / steps by default, so that any point of the ball can be
-        reached whatever epsilon is.
+        Length of every step as a share of epsilon. By default the steps shrink linearly from 5 / steps to 0; their
+        sum is 2.5 epsilon, so that any point of the ball can be reached whatever epsilon is.
     loss : {"cross-entropy", "margin"}
         What is increased. The margin keeps a gradient where the softmax has saturated.
     start : Tensor like images, optional
@@ -58,10 +58,10 @@ def pgd(
     Madry et al. (2018), arXiv:1706.06083; Carlini & Wagner (2017), arXiv:1608.04644 (margin loss).
     """
     radius = per_image(epsilon, images)
-    step = radius * (2.5 / steps if relative_step is None else relative_step)
     point = images if start is None else project(images + radius * start, images, radius, norm, bounds)
     best, smallest = images, torch.full((len(images),), torch.inf, dtype=images.dtype, device=images.device)
-    for _ in range(steps):
+    for number in range(steps):
+        step = radius * (5 / steps * (1 - number / steps) if relative_step is None else relative_step)
         gradient, logits = gradient_and_logits(model, point, labels, loss)
         best, smallest = _better(best, smallest, point, margin(logits, labels))
         point = project(point + step * direction(gradient, norm), images, radius, norm, bounds)

@@ -26,6 +26,10 @@ def attack_table(outcomes: list[Outcome], names: list[str], epsilons: list[float
                 "attack",
                 [median(row[clean]) if clean.any() else np.nan for row in distance],
             ),
+            "median_critical_l2_correct": (
+                "attack",
+                [median(outcome.l2[clean]) if clean.any() else np.nan for outcome in outcomes],
+            ),
         },
         coords={"attack": names, "epsilon": epsilons},
     )
@@ -41,6 +45,7 @@ def attack_table(outcomes: list[Outcome], names: list[str], epsilons: list[float
             "critical_l2": ("L2 norm of that perturbation", "1"),
             "median_critical_distance": ("median over all images", "1"),
             "median_critical_distance_correct": ("median over the images that are classified correctly", "1"),
+            "median_critical_l2_correct": ("median of critical_l2 over the images classified correctly", "1"),
         },
     )
 

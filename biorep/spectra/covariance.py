@@ -60,7 +60,7 @@ def eigenspectrum(representation: xr.Dataset | xr.DataArray, *, ddof: int = 1) -
     centred = np.array(values, dtype=np.float64)
     centred -= centred.mean(0)
     eigenvalues, method = _eigenvalues(centred, n - ddof)
-    silent = int((np.abs(centred).max(0) == 0).sum())
+    silent = int((values.max(0) == values.min(0)).sum())
     if not eigenvalues[0] > 0:
         raise DataError(f"none of the {d} neuroids varies over the {n} presentations: there is no spectrum")
     result = xr.Dataset(

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 #: Kinds that are collected over the runs of a plan; states and representations are opened one by one.
 COLLECTED = ("readout", "spectrum", "robustness")
 #: Too large to be copied, or different in shape for every network.
-LEFT_OUT = {"readout": ("readout_weights", "readout_bias", "fitted_stimulus_id")}
+PER_STAGE = ("title", "history", "created_at", "warnings", "biorep_config", "biorep_config_hash", "biorep_seed")
+LEFT_OUT = {"readout": ("readout_weights", "readout_bias", "fitted_stimulus_id", "class")}
 
 
 def open(folder: str | Path) -> xr.DataTree:
@@ -80,7 +81,7 @@ def _combine(plan: PlanRecord, members: list[tuple[RunRecord, Any]], kind: str) 
     if len(plan.runs) == 1:
         return members[0][1]
     datasets = [dataset.drop_vars(LEFT_OUT.get(kind, ()), errors="ignore") for _, dataset in members]
-    attrs = {"title": f"biorep {kind} of the plan {plan.name}", **_unequal(datasets)}
+    attrs = {"title": f"biorep {kind} of the plan {plan.name}", **_common_attrs(datasets), **_unequal(datasets)}
     datasets = [dataset.drop_vars(attrs["left_out"].split(), errors="ignore") for dataset in datasets]
     datasets = [dataset.drop_attrs(deep=False) for dataset in datasets]
     values = {dim: list(dict.fromkeys(run.coordinates[dim] for run, _ in members)) for dim in plan.dims}
@@ -99,8 +100,15 @@ def _combine(plan: PlanRecord, members: list[tuple[RunRecord, Any]], kind: str) 
     return combined
 
 
+def _common_attrs(datasets: list[xr.Dataset]) -> dict[str, Any]:
+    """Return the attributes that are equal in all runs; "varies" for those that are not."""
+    first = datasets[0].attrs
+    kept = {name: value for name, value in first.items() if name not in PER_STAGE}
+    return {n: v if all(str(d.attrs.get(n)) == str(v) for d in datasets) else "varies" for n, v in kept.items()}
+
+
 def _unequal(datasets: list[xr.Dataset]) -> dict[str, str]:
-    """Return as `left_out` the variables whose dims differ in length between runs and have no coordinate to align."""
+    """Return as `left_out` what cannot be aligned: dims of different lengths, coordinates of different stimuli."""
     sizes: dict[str, set[int]] = {}
     for dataset in datasets:
         for dim, size in dataset.sizes.items():
@@ -108,6 +116,8 @@ def _unequal(datasets: list[xr.Dataset]) -> dict[str, str]:
                 sizes.setdefault(str(dim), set()).add(size)
     unequal = {dim for dim, found in sizes.items() if len(found) > 1}
     names = {str(n) for dataset in datasets for n, v in dataset.variables.items() if unequal & set(map(str, v.dims))}
+    shared = [n for n in datasets[0].coords if n not in datasets[0].dims and all(n in d.coords for d in datasets)]
+    names |= {str(n) for n in shared if any(not d[n].variable.equals(datasets[0][n].variable) for d in datasets)}
     return {"left_out": " ".join(sorted(names))}
 
 
@@ -126,4 +136,4 @@ def _nest(placed: list[xr.Dataset], dims: list[str], values: dict[str, list[Any]
             for group in groups.values()
         ]
     (combined,) = placed
-    return combined.sel({dim: values[dim] for dim in dims})
+    return combined.reindex({dim: values[dim] for dim in dims})

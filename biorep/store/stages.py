@@ -46,7 +46,10 @@ class Stages:
         """Return the manifest of a stage, or None if the stage is not finished."""
         path = self.folder(kind, key) / "manifest.json"
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+            manifest = dict(json.loads(path.read_text(encoding="utf-8")))
+            if missing := {"bytes", "sha256"} - set(manifest):
+                raise ValueError(f"it has no {' and no '.join(sorted(missing))}")
+            return manifest
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
@@ -97,24 +100,41 @@ class Stages:
         path = self.path(kind, key)
         result = result.copy()
         result.attrs = {**result.attrs, **provenance(kind, key, config)}
-        atomic.write_with(path, lambda temporary: _write(result, temporary))
+        facts: dict[str, Any] = {}
+
+        def write(temporary: Path) -> None:
+            _write(result, temporary)
+            facts.update(bytes=temporary.stat().st_size, sha256=atomic.sha256(temporary))
+
+        with atomic.locked(path.with_name(".lock")):
+            if self.manifest(kind, key) is not None:
+                return  # another process has finished it meanwhile
+            atomic.write_with(path, write)
+            self._conclude(kind, key, facts, config, seconds)
+
+    def _conclude(self, kind: str, key: str, facts: dict[str, Any], config: dict[str, Any], seconds: float) -> None:
+        """Write the manifest: from now on the stage is done."""
         manifest = {
             "kind": kind,
             "key": key,
-            "file": path.name,
-            "bytes": path.stat().st_size,
-            "sha256": atomic.sha256(path),
+            "file": self.path(kind, key).name,
+            **facts,
             "seconds": round(seconds, 3),
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "code_version": code_version(),
             "config": config,
         }
-        atomic.write_json(path.with_name("manifest.json"), manifest)
+        atomic.write_json(self.folder(kind, key) / "manifest.json", manifest)
+
+    def _require(self, kind: str, key: str) -> None:
+        if not self.done(kind, key):
+            raise StoreError(f"the stage {self.folder(kind, key)} is gone; run the recipe again to make it anew")
 
     def load(self, kind: str, key: str) -> xr.Dataset:
         """Return a finished stage, in memory (the root group, if it has several)."""
         import xarray as xr
 
+        self._require(kind, key)
         with xr.open_dataset(self.path(kind, key), engine="netcdf4") as result:
             return result.load()
 
@@ -122,6 +142,7 @@ class Stages:
         """Return a finished stage with all its groups, in memory."""
         import xarray as xr
 
+        self._require(kind, key)
         with xr.open_datatree(self.path(kind, key), engine="netcdf4") as result:
             return result.load()
 

@@ -57,7 +57,7 @@ def estimate(values: list[float]) -> Estimate:
     if not values or not np.isfinite(values).all():
         return Estimate(float(np.mean(values)) if values and not np.isnan(values).any() else np.nan, np.nan)
     mean, n = float(np.mean(values)), len(values)
-    if n == 1:
+    if n == 1 or len(set(values)) == 1:  # nothing random in it: the seeds are no replications
         return Estimate(mean, np.nan)
     from scipy.stats import t
 
@@ -128,7 +128,10 @@ def notes(rows: list[Row]) -> list[str]:
     seeds = {row.seeds for row in rows}
     if seeds == {1}:
         return ["One seed: no interval, no claim."]
-    text = f"Mean ± half of the 95 % t-interval over {' or '.join(map(str, sorted(seeds)))} seeds."
+    text = (
+        f"Mean ± half of the 95 % t-interval over {' or '.join(map(str, sorted(seeds)))} seeds; the sampling error of "
+        "the finite test set comes on top. No ±: the same for every seed."
+    )
     if min(seeds) < ENOUGH_SEEDS:
         text += f" Fewer than {ENOUGH_SEEDS} seeds: preliminary, no order is claimed."
     return [text]

@@ -67,6 +67,44 @@ def test_only_what_changes_is_made_again(recipe_file, tmp_path, override, remade
     assert _made(lines) == remade
 
 
+def test_how_a_network_answers_does_not_train_it_again(recipe_file, tmp_path):
+    _run(recipe_file, tmp_path / "out")
+    for override in ("network.power=2", "network.inference=plain"):
+        _, lines = _run(recipe_file, tmp_path / "out", override)
+        assert _made(lines) == ["representation", "readout", "spectrum", "robustness"]
+
+
+def test_a_plan_that_is_run_again_is_not_finished_until_it_is(recipe_file, tmp_path, monkeypatch):
+    from biorep import spectra
+
+    record, _ = _run(recipe_file, tmp_path / "out")
+    monkeypatch.setattr(spectra, "eigenspectrum", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        _run(recipe_file, tmp_path / "out", "network.units=20")
+    with pytest.raises(StoreError, match="is not the folder of a finished plan"):
+        biorep.open(record.folder)
+
+
+def test_labels_of_other_stimuli_are_not_attached(tmp_path):
+    plan = "name: p\nrecipe:\n" + "\n".join(f"  {line}" for line in TEXT.strip().splitlines()[1:])
+    plan += "\ngrid: {dataset.limit: [150, 200]}\n"
+    (tmp_path / "p.yaml").write_text(plan)
+    record, _ = _run(tmp_path / "p.yaml", tmp_path / "out")
+    tree = biorep.open(record.folder)
+    assert {"stimulus_id", "correct"} <= set(tree["readout"].attrs["left_out"].split())
+    assert not {"stimulus_id", "correct"} & set(tree["readout"].variables)
+    assert "label" in tree["robustness"].attrs["left_out"].split()
+    assert tree["readout"]["test_accuracy"].dims == ("limit",)
+
+
+def test_a_tree_keeps_what_all_runs_share_of_their_attributes(tmp_path):
+    plan = "name: p\nrecipe:\n" + "\n".join(f"  {line}" for line in TEXT.strip().splitlines()[1:])
+    (tmp_path / "p.yaml").write_text(plan + "\ngrid: {spectrum.layer: [response, preactivation]}\n")
+    record, _ = _run(tmp_path / "p.yaml", tmp_path / "out")
+    attrs = biorep.open(record.folder)["spectrum"].attrs
+    assert (attrs["convention"], attrs["weight"], attrs["layer"]) == ("biorep", "1/rank", "varies")
+
+
 def test_progress_and_checkpoints_are_not_part_of_the_key(recipe_file, tmp_path, capsys):
     first, _ = _run(recipe_file, tmp_path / "a")
     second, _ = _run(recipe_file, tmp_path / "b", progress=True, checkpoint_every=0.0)

@@ -92,6 +92,45 @@ def test_overrides_change_every_run_or_the_plan(write):
     assert read(write(RECIPE), ["network.rate=1e-3"]).runs[0].recipe.network.rate == 1e-3
 
 
+@pytest.mark.parametrize("override", ["seed=7", "network.delta=0.3"])
+def test_overrides_of_what_the_plan_varies_are_refused(write, override):
+    with pytest.raises(ConfigError, match="the plan varies '.*' itself; change it under grid, zip or cases"):
+        read(write(PLAN), [override])
+
+
+def test_dims_have_names_that_mean_nothing_else(write):
+    text = "name: p\nrecipe: {dataset: {name: digits}, network: {kind: pixels}}\ngrid: {KEY: [[0.1], [0.2]]}\n"
+    assert read(write(text.replace("KEY", "robustness.linf"))).dims == ["robustness_linf"]
+    assert read(write(text.replace("KEY: [[0.1], [0.2]]", "dataset.seed: [0, 1]"))).dims == ["dataset_seed"]
+    assert read(write(text.replace("KEY: [[0.1], [0.2]]", "readout.penalty: [1e-3, 1e-4]"))).dims == ["penalty"]
+
+
+def test_coordinates_are_numbers_if_all_of_them_are(write):
+    text = "name: p\nrecipe: {dataset: {name: digits}, network: {kind: pixels}}\ngrid: {KEY}\n"
+    plan = read(write(text.replace("KEY", "readout.penalty: [1e-3, 1e-4]")))
+    assert [run.coordinates["penalty"] for run in plan.runs] == [0.001, 0.0001]
+    plan = read(write(text.replace("KEY", "network.input_norm: [null, 2]")))
+    assert [run.coordinates["input_norm"] for run in plan.runs] == ["null", "2"]
+
+
+def test_names_of_runs_are_safe_names_of_folders(write):
+    text = PLAN.replace("  a:", "  ..:").replace("  b:", "  a/b:")
+    assert [run.name for run in read(write(text)).runs][::2] == ["_.-seed0", "a_b-seed0"]
+    text = "name: p\nrecipe: {dataset: {name: digits}, network: {kind: pixels}}\ngrid: {}\n"
+    assert [run.name for run in read(write(text)).runs] == ["seed0"]
+    values = ", ".join(f"{0.001 * i:.3f}" for i in range(1, 60))
+    text = text.replace("grid: {}", f"grid: {{robustness.l2: [[{values}]]}}")
+    assert len(read(write(text)).runs[0].name) <= 80
+
+
+def test_a_dataset_is_found_beside_its_recipe(write, tmp_path):
+    import numpy as np
+
+    np.savez(tmp_path / "mine.npz", images=np.zeros((4, 3, 3), np.uint8))
+    recipe = read(write("dataset: {name: mine.npz}\nnetwork: {kind: pixels}\n")).runs[0].recipe
+    assert recipe.dataset.name == str(tmp_path / "mine.npz")
+
+
 def test_mistakes_in_a_recipe_name_file_line_key_value_and_remedy(write):
     path = write(RECIPE + "  delat: 0.1\n  p: many\n  init: norml\n")
     with pytest.raises(ConfigError) as caught:

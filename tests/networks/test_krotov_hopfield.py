@@ -91,6 +91,19 @@ def test_a_killed_training_resumes_and_ends_bit_for_bit_the_same(digits, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("content", [b"", b"damaged", None])
+def test_a_checkpoint_of_another_training_or_a_damaged_one_is_not_used(tiny, tmp_path, monkeypatch, content):
+    network = KrotovHopfield(units=10, k=2, epochs=4, batch_size=5)
+    run = RunContext(checkpoint=tmp_path, checkpoint_every=0)
+    monkeypatch.setattr("biorep.networks.krotov_hopfield._Checkpoint.remove", lambda self: None)
+    network.fit(tiny, seed=0, run=run)
+    (path,) = tmp_path.iterdir()
+    if content is not None:
+        path.write_bytes(content)
+    resumed = network.fit(tiny, seed=1, run=run)["weights"]
+    np.testing.assert_array_equal(resumed, network.fit(tiny, seed=1)["weights"])
+
+
 def test_inference_brackets_agree_for_p_2_and_differ_for_p_3(digits):
     for p, equal in ((2.0, True), (3.0, False)):
         networks = [KrotovHopfield(units=20, p=p, k=2, epochs=1, inference=how) for how in ("plain", "p")]
@@ -143,7 +156,7 @@ def test_test_images_are_refused(digits):
 
 def test_bad_settings_are_explained(tiny):
     with pytest.raises(ConfigError, match="k = 7 asks for rank 7 among only 5 units"):
-        KrotovHopfield(units=5).fit(tiny, seed=0)
+        biorep.network("krotov-hopfield", units=5)
     with pytest.raises(ConfigError, match="batch_size = 100, but there are only 20 training images"):
         KrotovHopfield(units=10, k=2).fit(tiny, seed=0)
     with pytest.raises(ConfigError, match="would be 3 equal copies"):

@@ -134,6 +134,21 @@ def test_pgd_takes_the_gradient_at_the_current_point():
     assert _fooled(model, found, labels).sum() > _fooled(model, once, labels).sum()
 
 
+def test_the_default_steps_can_reach_every_point_of_the_ball():
+    """The image stands on one side of the ball, its only weak spot on the other."""
+    for steps in (5, 40):
+        sizes = [5 / steps * (1 - k / steps) for k in range(steps)]
+        assert sum(sizes) >= 2.5
+    model, images = Linear(2, 10, 1), _images(60, 1)
+    labels = model(images).argmax(1)
+    exact = torch.as_tensor(_exact(model, images, labels, "linf"))
+    near = torch.isfinite(exact)
+    images, labels, exact = images[near], labels[near], exact[near]
+    helpful = (model.weights[1 - labels] - model.weights[labels]).sign()
+    found = pgd(model, images, labels, epsilon=1.02 * exact, steps=20, start=-helpful)
+    assert _fooled(model, found, labels).all()
+
+
 def test_an_epsilon_per_image_equals_separate_calls():
     model, images = Linear(4, 10, 7), _images(5, 7)
     labels, radii = model(images).argmax(1), torch.tensor([0.0, 0.05, 0.1, 0.2, 0.4], dtype=torch.float64)

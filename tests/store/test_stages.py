@@ -95,8 +95,29 @@ def test_a_failed_write_leaves_neither_file_nor_manifest(tmp_path, result, monke
     monkeypatch.setattr(xr.Dataset, "to_netcdf", full)
     with pytest.raises(StoreError, match="NetCDF: HDF error .* MiB free"):
         _save(stages, result)
-    assert list(stages.folder("spectrum", "abc").iterdir()) == []
+    assert [path.name for path in stages.folder("spectrum", "abc").iterdir()] == [".lock"]
     assert not stages.done("spectrum", "abc")
+
+
+def test_a_manifest_without_checksum_is_explained(tmp_path, result):
+    stages = Stages(tmp_path)
+    _save(stages, result)
+    (stages.folder("spectrum", "abc") / "manifest.json").write_text("{}")
+    with pytest.raises(StoreError, match="it has no bytes and no sha256"):
+        stages.done("spectrum", "abc")
+
+
+def test_a_stage_that_another_process_finished_meanwhile_is_kept(tmp_path, result):
+    stages = Stages(tmp_path)
+    _save(stages, result)
+    _save(stages, result * 2)
+    assert stages.done("spectrum", "abc")
+    xr.testing.assert_equal(stages.load("spectrum", "abc"), result)
+
+
+def test_a_stage_that_is_gone_is_explained(tmp_path):
+    with pytest.raises(StoreError, match="is gone; run the recipe again"):
+        Stages(tmp_path).load("spectrum", "abc")
 
 
 def test_sparse_codes_are_stored_without_shuffle(tmp_path):

@@ -53,7 +53,7 @@ class Robustness(Config):
     noise_clipped: bool = setting(True, description="clip noisy images to the value range")
     steps: int = setting(40, ge=1, description="steps of PGD")
     relative_step: float | None = setting(None, gt=0, description="PGD step / epsilon; null: from 5 / steps down to 0")
-    restarts: int = setting(1, ge=1, description="starts of PGD")
+    restarts: int = setting(2, ge=1, description="starts of PGD; only images that withstood are tried again")
     random_start: bool = setting(True, description="start PGD at random points of the ball, else at the image")
     loss: Loss = setting("margin", description="loss that PGD increases; FGSM uses the cross-entropy")
     refinements: int = setting(6, ge=0, description="bisections of the critical distance after the grid")

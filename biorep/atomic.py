@@ -73,25 +73,41 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file while the block runs; other processes wait.
+    """Hold an exclusive lock on a file while the block runs; other processes wait. The file is gone afterwards.
 
     Raises
     ------
     StoreError
         If the folder cannot be written.
     """
-    import fcntl
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a")  # noqa: SIM115 - closed below, which releases the lock
+        descriptor = _lock(path)
     except OSError as error:
         raise StoreError(_explain(path, error)) from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
         yield
     finally:
-        file.close()
+        path.unlink(missing_ok=True)  # while it is still held: who waited for it notices and starts afresh
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    """Return a descriptor that holds the lock of the file that has this name now."""
+    import fcntl
+
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        except FileNotFoundError:
+            pass  # its holder has removed it
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 def sha256(path: Path) -> str:

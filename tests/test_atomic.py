@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,3 +250,18 @@ def test_a_netcdf_file_that_outgrows_the_disk_leaves_nothing(tmp_path):
         "done True False",
         "repeated True True",
     ]
+
+
+def _count(folder: str) -> None:
+    for _ in range(300):
+        with atomic.locked(Path(folder) / "a.lock"):
+            file = Path(folder) / "count"
+            file.write_text(str(int(file.read_text()) + 1))
+
+
+def test_a_lock_admits_one_process_at_a_time_and_leaves_no_file(tmp_path):
+    (tmp_path / "count").write_text("0")
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        pool.map(_count, [str(tmp_path)] * 4)
+    assert (tmp_path / "count").read_text() == "1200"
+    assert _names(tmp_path) == ["count"]

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.linalg
+import scipy.linalg.blas
 import xarray as xr
 
 from biorep.errors import DataError
 from biorep.schema import check_finite, describe
+
+ROWS = 2000  # centred at once: enough for the full speed of the matrix product
 
 
 def eigenspectrum(representation: xr.Dataset | xr.DataArray, *, ddof: int = 1) -> xr.Dataset:
@@ -57,9 +60,7 @@ def eigenspectrum(representation: xr.Dataset | xr.DataArray, *, ddof: int = 1) -
     n, d = values.shape
     if n < 2:
         raise DataError(f"a covariance needs at least two presentations, got {n}")
-    centred = np.array(values, dtype=np.float64)
-    centred -= centred.mean(0)
-    eigenvalues, method = _eigenvalues(centred, n - ddof)
+    eigenvalues, method = _eigenvalues(values, n - ddof)
     silent = int((values.max(0) == values.min(0)).sum())
     if not eigenvalues[0] > 0:
         raise DataError(f"none of the {d} neuroids varies over the {n} presentations: there is no spectrum")
@@ -92,14 +93,28 @@ def eigenspectrum(representation: xr.Dataset | xr.DataArray, *, ddof: int = 1) -
     )
 
 
-def _eigenvalues(centred: np.ndarray, denominator: int) -> tuple[np.ndarray, str]:
-    """Return descending eigenvalues of the covariance of centred rows, from the smaller of the two Gram forms."""
-    n, d = centred.shape
-    # A product of an array with its own transpose is a symmetric rank-k update in numpy: half the work.
+def _eigenvalues(values: np.ndarray, denominator: int) -> tuple[np.ndarray, str]:
+    """Return descending eigenvalues of the covariance of rows, from the smaller of the two Gram forms."""
+    n, d = values.shape
+    mean = values.mean(0, dtype=np.float64)
     if n <= d:
+        centred = values - mean
+        # A product of an array with its own transpose is a symmetric rank-k update in numpy: half the work.
         product, method = centred @ centred.T, "gram"
     else:
-        product, method = centred.T @ centred, "covariance"
+        product, method = _scatter(values, mean), "covariance"
     product /= denominator
-    ascending = scipy.linalg.eigh(product, eigvals_only=True, overwrite_a=True, check_finite=False, driver="evr")
+    ascending = scipy.linalg.eigh(
+        product, lower=True, eigvals_only=True, overwrite_a=True, check_finite=False, driver="evr"
+    )
     return ascending[::-1][: min(n - 1, d)].copy(), method
+
+
+def _scatter(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Return the lower triangle of the sum of (row - mean)(row - mean)^T, without a centred copy of all rows."""
+    n, d = values.shape
+    total = np.zeros((d, d), order="F")
+    for start in range(0, n, ROWS):
+        centred = values[start : start + ROWS] - mean
+        total = scipy.linalg.blas.dsyrk(1.0, centred.T, beta=1.0, c=total, lower=1, overwrite_c=1)
+    return total

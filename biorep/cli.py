@@ -20,6 +20,7 @@ def run(
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...")] = (),
     out: Path = Path("runs"),
     device: str = "auto",
+    engine: str = "auto",
     dry_run: bool = False,
     shrunk: bool = False,
 ) -> None:
@@ -29,7 +30,8 @@ def run(
         recipe: A YAML file, or the name of a published model (`biorep models` lists them).
         set: Overrides, for example `--set network.units=500 seed=1`.
         out: Root of the store; results go to OUT/<name>.
-        device: auto, cpu or cuda.
+        device: Of torch: auto, cpu or cuda.
+        engine: Of Brian2: auto, cpp_standalone, cuda_standalone, runtime-numpy or runtime-cython.
         dry_run: Check everything, list the runs and stop.
         shrunk: Run a small version that takes seconds, to try the file out.
     """
@@ -44,7 +46,7 @@ def run(
         print(f"{plan.name}: {len(plan.runs)} runs")
         print("\n".join(f"  {planned.name}" for planned in plan.runs))
         return
-    record = batch.execute(plan, out, run=RunContext(device=device, progress=True))
+    record = batch.execute(plan, out, run=RunContext(device=device, engine=engine, progress=True))
     page = write_report(record.folder)
     print(f"\n{render(summary(record))}\n")
     print(f"Report:  {page}")

@@ -6,14 +6,17 @@ resolved engine, which may change it in the last bits, enters the hash of a stag
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+import numpy as np
 
 from biorep.errors import ConfigError
 
@@ -31,6 +34,8 @@ class RunContext:
     ----------
     device : str
         Torch device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"auto"`` (a GPU if there is one).
+    engine : str
+        Engine of Brian2 networks, one of `biorep.engines.ENGINES`, or ``"auto"``.
     checkpoint : Path, optional
         Folder in which long trainings save their progress; None saves nothing.
     checkpoint_every : float
@@ -40,6 +45,7 @@ class RunContext:
     """
 
     device: str = "cpu"
+    engine: str = "auto"
     checkpoint: Path | None = None
     checkpoint_every: float = 60.0
     progress: bool = False
@@ -56,10 +62,24 @@ class RunContext:
             total = len(items)  # type: ignore[arg-type]
         return report_progress(items, label, total)
 
+    @contextlib.contextmanager
+    def meter(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Yield a function that takes how many of `total` are done and reports it; see `track`."""
+        if not self.progress:
+            yield lambda done: None
+            return
+        with Meter(label, total) as meter:
+            yield meter.show
+
 
 def identity(inputs: Tensor, settings: Mapping[str, Any]) -> str:
     """Return what a checkpoint belongs to: a hash of the training data and of everything that steers the training."""
-    data = hashlib.sha256(inputs.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+    return digest_of(inputs.detach().cpu().contiguous().numpy(), settings)
+
+
+def digest_of(inputs: np.ndarray, settings: Mapping[str, Any]) -> str:
+    """Return `identity` for training data in an array."""
+    data = hashlib.sha256(np.ascontiguousarray(inputs)).hexdigest()
     return hashlib.sha256(json.dumps({**settings, "data": data}, sort_keys=True, default=repr).encode()).hexdigest()
 
 
@@ -82,19 +102,36 @@ def resolve_device(device: str) -> str:
 
 
 def report_progress[T](items: Iterable[T], label: str, total: int, stream: TextIO | None = None) -> Iterator[T]:
-    """Yield `items`; show a tqdm bar on a terminal, else a line every 5 % that is at least 2 s old, or 60 s."""
-    stream = stream or sys.stderr
-    if stream.isatty():
-        from tqdm import tqdm
+    """Yield `items` and report how many are done."""
+    with Meter(label, total, stream) as meter:
+        for done, item in enumerate(items, 1):
+            yield item
+            meter.show(done)
 
-        yield from tqdm(items, desc=label, total=total, file=stream, leave=False)
-        return
-    start = last = time.monotonic()
-    shown = 0.0
-    for done, item in enumerate(items, 1):
-        yield item
-        now, share = time.monotonic(), done / max(total, 1)
-        if (share - shown >= 0.05 and now - last >= 2.0) or now - last >= 60.0:
-            left = (now - start) * (1 / share - 1)
-            print(f"  {label}: {100 * share:.0f} %, about {left:.0f} s left", file=stream, flush=True)
-            last, shown = now, share
+
+class Meter(contextlib.AbstractContextManager["Meter"]):
+    """Reports progress: a tqdm bar on a terminal, else a line every 5 % that is at least 2 s old, or 60 s."""
+
+    def __init__(self, label: str, total: int, stream: TextIO | None = None):
+        self.label, self.total, self.stream = label, max(total, 1), stream or sys.stderr
+        self.start = self.last = time.monotonic()
+        self.shown, self.bar = 0.0, None
+        if self.stream.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(desc=label, total=total, file=self.stream, leave=False)
+
+    def show(self, done: int) -> None:
+        """Report that `done` of the total are done."""
+        if self.bar is not None:
+            self.bar.update(done - self.bar.n)
+            return
+        now, share = time.monotonic(), done / self.total
+        if done and ((share - self.shown >= 0.05 and now - self.last >= 2.0) or now - self.last >= 60.0):
+            left = (now - self.start) * (1 / share - 1)
+            print(f"  {self.label}: {100 * share:.0f} %, about {left:.0f} s left", file=self.stream, flush=True)
+            self.last, self.shown = now, share
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()

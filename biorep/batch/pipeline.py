@@ -54,6 +54,7 @@ class Pipeline:
         self.keys: dict[str, str] = {}
         self._memory: dict[tuple[str, ...], xr.Dataset] = {}
         self.engine = f"torch-{run.torch_device().partition(':')[0]}"
+        self.network_engine = planned.recipe.network.engine(run)
 
     def execute(self) -> RunRecord:
         """Do what is left to do and return the keys of all stages."""
@@ -84,22 +85,23 @@ class Pipeline:
         def make(run: RunContext) -> xr.Dataset:
             return recipe.network.fit(self._load(recipe.dataset.fit_on), seed=recipe.seed, run=run)
 
-        return self._stage("state", {**payload, "reference": recipe.network.reference}, make, ignore=("reference",))
+        payload |= {"reference": recipe.network.reference, "engine": self.network_engine}
+        return self._stage("state", payload, make, ignore=("reference",))
 
     def representation(self, split: str, layer: Layer) -> xr.Dataset:
         """Encode a split with the frozen network."""
-        payload = {**self._code(), "split": split, "layer": layer}
-        return self._stage("representation", payload, lambda run: self._encoded(split, layer))
+        return self._stage("representation", self._encoding(split, layer), lambda run: self._encoded(split, layer))
 
     def readout(self, plan: Readout) -> xr.Dataset:
         """Fit the readout, or take the network's own, and score it on validation and test."""
         recipe = self.recipe
         own = plan.source == "own" or (plan.source == "auto" and recipe.network.has_readout)
         payload = self._code()
-        payload["readout"] = "own" if own else {**plan.hash_payload(), "source": "trained"}
+        source = "trained" if plan.source == "auto" else plan.source
+        payload["readout"] = "own" if own else {**plan.hash_payload(), "source": source}
 
         def make(run: RunContext) -> xr.Dataset:
-            train = self._encoded(recipe.dataset.fit_on, "response")
+            train = self._encoded(recipe.dataset.fit_on, "response", plan.images)
             if own:
                 state = self._result("state")
                 names = ["readout_weights", "readout_bias"]
@@ -172,18 +174,39 @@ class Pipeline:
         return {"state": self.keys["state"], "encoding": self.recipe.network.hash_payload("encode")}
 
     def _result(self, kind: str) -> xr.Dataset:
-        return self._once((kind,), lambda: self.stages.load(kind, self.keys[kind]))
+        return self._once((kind, self.keys[kind]), lambda: self.stages.load(kind, self.keys[kind]))
 
     def _load(self, split: str) -> xr.Dataset:
         choice = self.recipe.dataset
         return self._once(("images", split), lambda: datasets.load(choice.name, split, **choice.options()))
 
-    def _encoded(self, split: str, layer: Layer) -> xr.Dataset:
-        def make() -> xr.Dataset:
-            network, state, images = self.recipe.network, self._result("state"), self._load(split)
-            return network.encode(state, images, seed=self.recipe.seed, layer=layer, run=self.run)
+    def _encoding(self, split: str, layer: Layer, images: int | None = None) -> dict[str, Any]:
+        """Return what identifies a representation."""
+        payload = {**self._code(), "split": split, "layer": layer, "engine": self.network_engine}
+        if self.recipe.repeats is not None:
+            payload["repeats"] = self.recipe.repeats
+        return payload if images is None else {**payload, "images": images}
 
-        return self._once(("encoded", split, layer), make)
+    def _encoded(self, split: str, layer: Layer, count: int | None = None) -> xr.Dataset:
+        """Return the responses to a split, or to a fixed choice of `count` of its images."""
+        recipe = self.recipe
+
+        def make() -> xr.Dataset:
+            images = datasets.subset(self._load(split), count)
+            state = self._result("state")
+            return recipe.network.encode(
+                state, images, seed=recipe.seed, repeats=recipe.repeats, layer=layer, run=self.run
+            )
+
+        def keep() -> xr.Dataset:
+            """Keep the responses to training images as well, as a stage of their own, where encoding is slow."""
+            named = self.keys.get("representation")
+            result = self._stage("representation", self._encoding(split, layer, count), lambda run: make())
+            self.keys["representation"] = named or self.keys["representation"]
+            return result
+
+        slow = recipe.network.slow_to_encode and split != "test"
+        return self._once(("encoded", split, layer, str(count)), keep if slow else make)
 
     def _once(self, name: tuple[str, ...], make: Callable[[], xr.Dataset]) -> xr.Dataset:
         """Return what `make` gives, made once and kept as long as this run lasts."""

@@ -86,6 +86,9 @@ class Recipe[N: Network](Config):
     shrunk: dict[str, Any] = setting({}, hashed=False, description="keys that make it run in seconds (--shrunk)")
     dataset: DatasetChoice = setting(description="the images, for example {name: digits}")
     network: N = setting(description="the network, for example {kind: krotov-hopfield, units: 500}")
+    repeats: int | None = setting(
+        None, ge=1, neutral=None, description="noisy repeats of each image, for networks that answer with noise"
+    )
     readout: Readout | None = setting(Readout(), description="null: none")
     spectrum: SpectrumChoice | None = setting(SpectrumChoice(), description="null: none")
     robustness: Robustness | None = setting(Robustness(), description="null: none")

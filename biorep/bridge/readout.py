@@ -29,8 +29,13 @@ Fit = tuple[np.ndarray, np.ndarray, dict[str, Any], list[str]]
 class Readout(Config):
     """How to train the readout of a network."""
 
-    source: Literal["auto", "trained", "own"] = setting(
-        "auto", description="own: the output layer that a backprop network has learnt; auto: own if there is one"
+    source: Literal["auto", "trained", "own", "assignment"] = setting(
+        "auto",
+        description="own: the output layer that a backprop network has learnt; auto: own if there is one; assignment: "
+        "each neuroid votes for the class that it answers most to (Diehl & Cook 2015)",
+    )
+    images: int | None = setting(
+        None, ge=1, neutral=None, description="fit to so many of the training images, a fixed choice; null: to all"
     )
     optimiser: Literal["lbfgs", "adam"] = setting(
         "lbfgs", description="lbfgs: to the optimum, whole training set; adam: mini-batches, for `epochs`"
@@ -77,6 +82,10 @@ class Readout(Config):
         require_splits(representation, FITTING, "training of a readout")
         features, labels = stacked(representation)
         classes = label_names(representation)
+        if self.source == "assignment":
+            result = assignment(features, labels, classes)
+            result["fitted_stimulus_id"] = fitted_stimuli(representation)
+            return result
         if len(np.unique(labels)) < 2:
             raise DataError("a readout needs at least two classes among the training presentations")
         mean = features.mean(0, dtype=np.float64).astype(np.float32)
@@ -89,8 +98,7 @@ class Readout(Config):
         weights, bias, report, warnings = solve(centred, labels, len(classes), seed, run or RunContext())
         raw = weights / scale
         result = readout_dataset(raw, bias - raw @ mean.astype(np.float64), classes)
-        result["fitted_stimulus_id"] = ("fitted", np.unique(representation["stimulus_id"].values))
-        result["fitted_stimulus_id"].attrs.update(long_name="stimuli that the readout was fitted to", units="1")
+        result["fitted_stimulus_id"] = fitted_stimuli(representation)
         result.attrs["neuroids"] = features.shape[1]
         set_report(result, report, warnings)
         return result
@@ -142,6 +150,30 @@ class Readout(Config):
         history = train(module, x, y, schedule=schedule, seed=seed, name="readout", penalties=penalties, run=run)
         report = {"epochs": self.epochs, "loss": history["loss"][-1]}
         return module.weight.detach().cpu().double().numpy(), module.bias.detach().cpu().double().numpy(), report, []
+
+
+def assignment(features: np.ndarray, labels: np.ndarray, classes: list[str]) -> xr.Dataset:
+    """Let each neuroid vote for the class that it answers most to: logits are the mean responses of the voters.
+
+    A linear readout like any other, its weights are 0 or 1 / number of voters; a neuroid without response votes for
+    nothing. Diehl & Cook (2015), section 2.6.
+    """
+    mean = np.stack(
+        [features[labels == c].mean(0) if (labels == c).any() else 0 * features[0] for c in range(len(classes))]
+    )
+    votes = (mean.argmax(0) == np.arange(len(classes))[:, None]) & (mean.max(0) > 0)
+    voters = votes.sum(1)
+    result = readout_dataset(votes / np.maximum(voters, 1)[:, None], np.zeros(len(classes)), classes)
+    result.attrs["neuroids"] = features.shape[1]
+    warnings = [f"no neuroid votes for class '{classes[c]}'" for c in np.flatnonzero(voters == 0)]
+    set_report(result, {"fewest_voters": int(voters.min()), "most_voters": int(voters.max())}, warnings)
+    return result
+
+
+def fitted_stimuli(representation: xr.Dataset) -> xr.Variable:
+    """Return the stimuli of a representation, once each."""
+    stimuli = np.unique(representation["stimulus_id"].values)
+    return xr.Variable("fitted", stimuli, {"long_name": "stimuli that the readout was fitted to", "units": "1"})
 
 
 def mean_loss(logits: Tensor, labels: Tensor, loss: Literal["cross-entropy", "squared-hinge"]) -> Tensor:

@@ -1,7 +1,7 @@
 """Datasets: images in a stated value range, with labels, as `xr.Dataset`; every presentation knows its split.
 
-`load` reads a known data set or a path of your own, `from_arrays` takes arrays, `available` lists what is at
-hand. One file per format; `registry.py` finds the files and checks them, `download.py` fetches them.
+`load` reads a known data set or a path of your own, `from_arrays` takes arrays, `gratings` makes stimuli, `available`
+lists what is at hand. One file per format; `registry.py` finds the files and checks them, `download.py` fetches them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from biorep import rng
 from biorep.datasets import cifar10, digits, idx, natural_patches, own, registry
+from biorep.datasets.gratings import gratings
 from biorep.datasets.own import from_arrays
 from biorep.errors import ConfigError, DataError, choose
 from biorep.schema import SPLITS
@@ -21,7 +22,7 @@ from biorep.schema import SPLITS
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["available", "fingerprint", "from_arrays", "load"]
+__all__ = ["available", "fingerprint", "from_arrays", "gratings", "load"]
 
 #: "train+validation" is all of the published training set.
 PARTS = (*SPLITS, "train+validation")
@@ -92,9 +93,7 @@ def load(
         else:
             dataset = _images(entry, split, root)
         dataset.attrs |= {"licence": entry.licence, "citation": entry.citation}
-    if limit is not None:
-        dataset = _limited(dataset, limit)
-    return dataset
+    return subset(dataset, limit)
 
 
 def fingerprint(name: str | Path, root: str | Path | None = None, *, source: str = "auto") -> dict[str, str]:
@@ -209,7 +208,10 @@ def _select(dataset: xr.Dataset, split: str, name: str) -> xr.Dataset:
     return dataset.isel(presentation=keep)
 
 
-def _limited(dataset: xr.Dataset, limit: int) -> xr.Dataset:
+def subset(dataset: xr.Dataset, limit: int | None) -> xr.Dataset:
+    """Return the first `limit` presentations of a permutation that depends on their number alone; None: all."""
+    if limit is None:
+        return dataset
     if limit < 1:
         raise ConfigError(f"limit must be at least 1, got {limit}")
     n = dataset.sizes["presentation"]

@@ -21,6 +21,7 @@ __all__ = ["TABLE", "Network", "network", "network_class"]
 TABLE = {
     "krotov-hopfield": "biorep.networks.krotov_hopfield:KrotovHopfield",
     "random-features": "biorep.networks.random_features:RandomFeatures",
+    "diehl-cook": "biorep.networks.diehl_cook:DiehlCook",
     "pixels": "biorep.networks.pixels:Pixels",
     "mlp": "biorep.baselines.mlp:MLP",
 }

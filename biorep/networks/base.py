@@ -37,6 +37,8 @@ class Network(Config, ABC):
     accepts: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     #: Whether `fit` learns classes as well, so that the state holds a readout of its own.
     has_readout: ClassVar[bool] = False
+    #: Whether encoding takes so long that the responses to the training images are kept as well.
+    slow_to_encode: ClassVar[bool] = False
     #: Who described the network.
     reference: ClassVar[str] = ""
 
@@ -58,6 +60,10 @@ class Network(Config, ABC):
         run: RunContext | None = None,
     ) -> xr.Dataset:
         """Return the responses of the frozen network to the images of a dataset."""
+
+    def engine(self, run: RunContext | None = None) -> str:
+        """Return what runs the network, as it enters the hash of its results."""
+        return f"torch-{(run or RunContext()).torch_device().partition(':')[0]}"
 
     def check_fitting(self, dataset: xr.Dataset) -> None:
         """Check a dataset that is to be learnt from: its values, and that no test image is in it."""

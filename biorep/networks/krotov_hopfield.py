@@ -14,10 +14,6 @@ Krotov, D. & Hopfield, J. J. (2019). Unsupervised learning by competing hidden u
 
 from __future__ import annotations
 
-import time
-import zipfile
-import zlib
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -27,7 +23,7 @@ from pydantic import model_validator
 from torch import Tensor
 
 from biorep import rng
-from biorep.atomic import write_with
+from biorep.checkpoint import Checkpoint
 from biorep.config import setting
 from biorep.context import RunContext, identity
 from biorep.errors import ConfigError, NumericalError
@@ -116,12 +112,16 @@ class KrotovHopfield(DifferentiableNetwork):
         inputs = normalised(torch.as_tensor(flat_images(dataset)), self.input_norm).to(device)
         if len(inputs) < self.batch_size:
             raise ConfigError(f"batch_size = {self.batch_size}, but there are only {len(inputs)} training images")
-        checkpoint = _Checkpoint(run, identity(inputs, {**self.hash_payload(), "seed": seed}))
-        weights, turnover, start = checkpoint.load() or (self._initial(inputs, seed), [], 0)
-        learner = SparseUpdate(weights.to(device), rule)
+        key = identity(inputs, {**self.hash_payload(), "seed": seed})
+        checkpoint = Checkpoint(run, "krotov_hopfield", key)
+        saved = checkpoint.load() or {"weights": self._initial(inputs, seed).cpu().numpy(), "turnover": np.zeros(0)}
+        turnover = saved["turnover"].tolist()
+        start = len(turnover)
+        learner = SparseUpdate(torch.as_tensor(saved["weights"]).to(device), rule)
         for epoch in run.track(range(start, self.epochs), f"{self.kind}: epochs", self.epochs - start):
             turnover.append(self._epoch(learner, inputs, seed, epoch))
-            checkpoint.save(learner.weights, turnover, epoch + 1)
+            if checkpoint.due():
+                checkpoint.save({"weights": learner.weights.cpu().numpy(), "turnover": np.asarray(turnover)})
         state = self._state(learner.weights, inputs, turnover)
         state.attrs["image_shape"] = list(image_shape(dataset))
         checkpoint.remove()
@@ -174,38 +174,3 @@ class KrotovHopfield(DifferentiableNetwork):
         per_unit, report, warnings = convergence(state["weights"].values, wins.cpu().numpy(), self.p, self.radius)
         set_report(state, report, warnings)
         return state.assign(per_unit)
-
-
-class _Checkpoint:
-    """The weights at the end of an epoch, in a folder of the run; without a folder nothing happens."""
-
-    def __init__(self, run: RunContext, key: str):
-        self.key = key
-        self.path: Path | None = run.checkpoint / "krotov_hopfield.npz" if run.checkpoint else None
-        self.every, self.last = run.checkpoint_every, time.monotonic()
-
-    def load(self) -> tuple[Tensor, list[float], int] | None:
-        if self.path is None or not self.path.is_file():
-            return None
-        try:
-            with np.load(self.path, allow_pickle=False) as saved:
-                if str(saved["key"]) != self.key:
-                    return None  # of another training
-                return torch.as_tensor(saved["weights"]), saved["turnover"].tolist(), int(saved["epoch"])
-        except (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error):
-            return None  # damaged: the training starts anew
-
-    def save(self, weights: Tensor, turnover: list[float], epoch: int) -> None:
-        if self.path is None or time.monotonic() - self.last < self.every:
-            return
-
-        def write(path: Path) -> None:
-            with open(path, "wb") as file:
-                np.savez(file, weights=weights.cpu().numpy(), turnover=turnover, epoch=epoch, key=self.key)
-
-        write_with(self.path, write)
-        self.last = time.monotonic()
-
-    def remove(self) -> None:
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)

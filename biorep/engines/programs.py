@@ -1,0 +1,101 @@
+"""Simulations as programs: arrays in, arrays out, whatever engine runs them.
+
+A builder, ``build(circuit)``, adds the objects of a network to a `Circuit`. `prepare` turns it into a program with
+one verb, ``run(values, read)``: set these variables, simulate one chunk, return those variables. Variables are named
+``"group.variable"``. Brian2 is global state; it is touched inside `prepare` and `run` only and put back afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from biorep.engines.presentation import Circuit, Layout
+
+Build = Callable[[Circuit], None]
+Arrays = dict[str, np.ndarray]
+#: Called with the share of the chunk that is done, 0 to 1.
+Report = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a program is made from: the shape of the simulation and the builder of its network."""
+
+    layout: Layout
+    build: Build
+
+    def circuit(self, **tables: Any) -> Circuit:
+        """Return the circuit; Brian2's device must be set."""
+        circuit = Circuit(self.layout, **tables)
+        self.build(circuit)
+        return circuit
+
+
+class Program(Protocol):
+    """One chunk of a simulation, ready to run any number of times."""
+
+    engine: str
+    layout: Layout
+    #: Names of the variables that cross the border between two chunks.
+    state: tuple[str, ...]
+    #: Name of the recorded variable.
+    recorded: str
+
+    def run(self, values: Mapping[str, np.ndarray], read: Sequence[str], report: Report | None = None) -> Arrays:
+        """Simulate one chunk from time 0.
+
+        Parameters
+        ----------
+        values : mapping of str to array
+            Initial values of variables, plain numbers in SI units; ``"images.values"`` and ``"keys.values"`` are
+            the tables of the presentation protocol.
+        read : sequence of str
+            Variables to return; a monitor's variable comes as (record, neuron).
+        report : callable, optional
+            Called with the share that is done.
+        """
+
+    def size(self, name: str) -> int:
+        """Return how many values a variable has."""
+
+    def close(self) -> None:
+        """Remove temporary files."""
+
+
+@contextlib.contextmanager
+def brian_device(name: str, **preferences: Any) -> Iterator[Any]:
+    """Set Brian2's device and preferences while the block runs.
+
+    Parameters
+    ----------
+    name : {"runtime", "cpp_standalone", "cuda_standalone"}
+    **preferences
+        Brian2 preferences, dots written as double underscores.
+    """
+    import brian2 as b2
+    from brian2.devices.device import get_device, reset_device, set_device
+
+    quiet = {"logging.warn_for_unused_objects": False}  # a circuit may be looked at and not simulated
+    wished = quiet | {key.replace("__", "."): value for key, value in preferences.items()}
+    gc.collect()  # names of objects that still live would get a number appended: other sources, another hash
+    before = {key: b2.prefs[key] for key in wished}
+    clock = b2.defaultclock.dt
+    try:
+        for key, value in wished.items():
+            b2.prefs[key] = value
+        set_device(name, build_on_run=False)
+        yield get_device()
+    finally:
+        if name != "runtime":
+            get_device().reinit()
+        gc.collect()
+        reset_device()
+        for key, value in before.items():
+            b2.prefs[key] = value
+        b2.defaultclock.dt = clock

@@ -1,0 +1,158 @@
+"""Brian2's C++ and CUDA standalone modes: generate the sources, compile them once, run the binary chunk after chunk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from biorep.engines import cache
+from biorep.engines.programs import Arrays, Blueprint, Report, brian_device
+from biorep.errors import ConfigError, NumericalError, StoreError
+
+#: Written by the binary each second. When nobody reads any more, because the parent is gone, the write kills it.
+REPORT = "std::cout << completed << std::endl;"
+
+
+class Variable(NamedTuple):
+    """Where a binary leaves a variable."""
+
+    file: str
+    dtype: np.dtype
+    columns: int | None  #: second dim of a monitor's variable
+
+
+class StandaloneProgram:
+    """A compiled simulation; see `biorep.engines.programs.Program`."""
+
+    def __init__(self, blueprint: Blueprint, engine: str = "cpp_standalone", *, jobs: int = 2):
+        self.engine, self.layout = engine, blueprint.layout
+        self._temporary = tempfile.TemporaryDirectory(prefix="biorep-")
+        self.project = Path(self._temporary.name)
+        compiler = _compiler()
+        with brian_device(engine) as device:
+            self._generate(blueprint, device)
+        key = cache.source_hash(self.project, compiler)
+        self.binary, self.was_cached = cache.binary(key, lambda: _make(self.project, jobs))
+
+    def _generate(self, blueprint: Blueprint, device: Any) -> None:
+        import brian2 as b2
+
+        circuit = blueprint.circuit()
+        network = circuit.network()
+        network.run(circuit.duration, namespace={}, report=REPORT, report_period=1 * b2.second)
+        device.build(directory=str(self.project), compile=False, run=False)
+        self.state, self.recorded = tuple(circuit.state), circuit.recorded
+        self.sizes = {group.name: len(group) for group in circuit.objects if isinstance(group, b2.NeuronGroup)}
+        self.variables = {}
+        for variable in device.arrays:
+            with suppress(ReferenceError):
+                name = f"{variable.owner.name}.{variable.name}"
+                columns = int(variable.owner.n_indices) if isinstance(variable.owner, b2.StateMonitor) else None
+                columns = columns if getattr(variable, "ndim", 1) == 2 else None
+                file = device.get_array_filename(variable)
+                self.variables[name] = Variable(file, np.dtype(variable.dtype), columns)
+
+    def run(self, values: Mapping[str, np.ndarray], read: Sequence[str], report: Report | None = None) -> Arrays:
+        """Simulate one chunk; see `biorep.engines.programs.Program.run`."""
+        with tempfile.TemporaryDirectory(prefix="run-", dir=self.project) as name:
+            folder = Path(name)
+            arguments = [self._argument(folder, key, value) for key, value in values.items()]
+            self._execute([str(self.binary), "--results_dir", f"{folder}/", *arguments], folder, report)
+            return {key: self._read(folder, key) for key in read}
+
+    def size(self, name: str) -> int:
+        """Return how many neurons the group of a variable has; a shared variable counts like the others."""
+        return self.sizes[name.partition(".")[0]]
+
+    def close(self) -> None:
+        """Remove the generated sources; the binary stays in the cache."""
+        self._temporary.cleanup()
+
+    def _argument(self, folder: Path, name: str, value: np.ndarray) -> str:
+        """Return ``name=value``, with large values in a file."""
+        if name.endswith(".values"):
+            dtype = np.dtype(np.float64)
+        elif name in self.variables:
+            dtype = self.variables[name].dtype
+        else:
+            raise KeyError(f"the simulation has no variable {name}")
+        array = np.ascontiguousarray(value, dtype)
+        if array.size == 1:
+            return f"{name}={array.item()!r}"
+        path = folder / f"set.{name}"
+        try:
+            array.tofile(path)
+        except OSError as error:
+            raise _full(folder) from error
+        return f"{name}={path}"
+
+    def _execute(self, command: list[str], folder: Path, report: Report | None) -> None:
+        with open(folder / "errors.txt", "w+") as errors:
+            process = subprocess.Popen(
+                command, cwd=self.project, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, text=True
+            )
+            try:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    with suppress(ValueError):
+                        share = float(line)
+                        if report is not None:
+                            report(share)
+                code = process.wait()
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+            errors.seek(0)
+            said = errors.read().strip()
+        if code or said:
+            raise NumericalError(f"the compiled simulation stopped with code {code}: {said[-500:] or 'no message'}")
+
+    def _read(self, folder: Path, name: str) -> np.ndarray:
+        variable = self.variables[name]
+        try:
+            array = np.fromfile(folder / variable.file, variable.dtype)
+        except OSError as error:
+            raise _full(folder) from error
+        return array if variable.columns is None else array.reshape(-1, variable.columns)
+
+
+def _full(folder: Path) -> StoreError:
+    free = shutil.disk_usage(folder).free / 2**20
+    return StoreError(
+        f"the simulation could not write its files in {folder} ({free:.0f} MiB free). Free some space, or set TMPDIR "
+        "to a folder on another disk, then repeat the command: it goes on after the last finished chunk."
+    )
+
+
+def _compiler() -> str:
+    """Return the C++ compiler and its version; raise `ConfigError` if there is none."""
+    name = os.environ.get("CXX") or "g++"
+    try:
+        answer = subprocess.run([name, "--version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        raise ConfigError(
+            f"no C++ compiler: '{name}' cannot be run. Install g++ (for example `apt install g++ make`, or "
+            "`conda install gxx`), set CXX to another one, or choose --engine runtime-numpy, which is slow."
+        ) from None
+    if shutil.which("make") is None:
+        raise ConfigError("'make' is missing: install it (for example `apt install make`)")
+    return answer.splitlines()[0]
+
+
+def _make(project: Path, jobs: int) -> Path:
+    """Compile a generated C++ project and return its binary."""
+    answer = subprocess.run(["make", f"-j{jobs}"], cwd=project, capture_output=True, text=True, check=False)
+    if answer.returncode or not (project / "main").is_file():
+        last = "\n".join(answer.stderr.strip().splitlines()[-15:])
+        free = shutil.disk_usage(project).free / 2**20
+        raise ConfigError(f"compiling the simulation in {project} failed ({free:.0f} MiB free there):\n{last}")
+    return project / "main"

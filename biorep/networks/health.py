@@ -1,0 +1,115 @@
+"""Whether a spiking network is in good health: rates, silence, thresholds, weights, noise; warnings in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from biorep.networks.history import History
+
+
+def learning_report(state: xr.Dataset, history: History, slots: int) -> tuple[dict[str, Any], list[str]]:
+    """Judge a training.
+
+    Parameters
+    ----------
+    state : xr.Dataset
+        The learnt arrays; ``theta(neuroid)`` and ``weights(neuroid, input)`` are looked at if they are there.
+    history : History
+        The answers to all images.
+    slots : int
+        Slots that were used: more than images, if images were shown again.
+
+    Returns
+    -------
+    report : dict
+    warnings : list of str
+        Sentences for the user; empty if all is well.
+    """
+    images = len(history.labels)
+    late = slice(images - images // 4, images)  # the last quarter: what the network is now, not what it was
+    winners = history.winner[late]
+    report: dict[str, Any] = {"units": history.units, "images": images, "slots": slots}
+    if images:
+        report |= {
+            "slots_per_image": round(slots / images, 4),
+            "mean_spikes": float(history.spikes[late].mean()),
+            "share_silent": float((history.spikes[late] == 0).mean()),
+            "share_used": float(len(np.unique(winners[winners >= 0])) / history.units),
+        }
+    if "theta" in state:
+        for percent in (5, 25, 50, 75, 95):
+            report[f"theta_percentile_{percent}_mV"] = float(np.percentile(state["theta"].values, percent))
+    if "weights" in state:
+        weights = state["weights"].values
+        largest = weights.max()
+        report["share_weights_saturated"] = float((weights > 0.99 * largest).mean()) if largest > 0 else 0.0
+    return report, _learning_warnings(report)
+
+
+def _learning_warnings(report: dict[str, Any]) -> list[str]:
+    warnings = []
+    if report.get("share_silent", 0) > 0.1:
+        warnings.append(
+            f"{100 * report['share_silent']:.0f} % of the last images got no spike. Raise 'peak' or 'most_tries', or "
+            "lower 'theta_plus'."
+        )
+    if report.get("share_used", 1) < 0.5:
+        warnings.append(
+            f"only {100 * report['share_used']:.0f} % of the {report['units']} units answered most to one of the last "
+            "images. Show more images, or use fewer units."
+        )
+    if report.get("mean_spikes", 0) > 1000:
+        warnings.append(
+            f"{report['mean_spikes']:.0f} spikes per image: the network runs away. Lower 'step', or raise the "
+            "inhibition."
+        )
+    return warnings
+
+
+def encoding_report(counts: np.ndarray, tries: np.ndarray) -> tuple[dict[str, Any], list[str]]:
+    """Judge the answers of a frozen network.
+
+    Parameters
+    ----------
+    counts : (repeat, presentation, neuroid) array
+    tries : (repeat * presentation,) array
+        How often each image was shown.
+
+    Returns
+    -------
+    report : dict
+        With repeats, the Fano factor and the coefficient of variation of the counts of a neuron to one image, means
+        over the pairs with at least one spike per image.
+    warnings : list of str
+    """
+    per_image = counts.sum(-1)
+    report: dict[str, Any] = {
+        "mean_spikes": float(per_image.mean()),
+        "share_silent_images": float((per_image == 0).mean()),
+        "share_weak_images": float((per_image < 5).mean()),
+        "share_shown_again": float((tries > 1).mean()),
+        "share_silent_neurons": float((counts.sum((0, 1)) == 0).mean()),
+    }
+    if len(counts) > 1:
+        mean, variance = counts.mean(0), counts.var(0, ddof=1)
+        active = mean >= 1
+        if active.any():
+            report["fano_factor"] = float((variance[active] / mean[active]).mean())
+            report["coefficient_of_variation"] = float((np.sqrt(variance[active]) / mean[active]).mean())
+    warnings = []
+    if report["share_silent_images"] > 0.1:
+        warnings.append(
+            f"{100 * report['share_silent_images']:.0f} % of the images got no spike: a readout can only guess them. "
+            "Raise 'most_tries' or 'peak'."
+        )
+    if report["share_silent_neurons"] > 0.5:
+        warnings.append(
+            f"{100 * report['share_silent_neurons']:.0f} % of the neurons never spiked. Train longer, or use "
+            "fewer units."
+        )
+    return report, warnings

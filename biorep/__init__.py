@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from biorep import bridge, datasets, plot, robustness, spectra
+    from biorep import bridge, datasets, plot, robustness, spectra, tuning
     from biorep.batch import run
     from biorep.context import RunContext
     from biorep.errors import BiorepError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "datasets": "biorep.datasets",
     "spectra": "biorep.spectra",
+    "tuning": "biorep.tuning",
     "robustness": "biorep.robustness",
     "bridge": "biorep.bridge",
     "plot": "biorep.plot",
@@ -48,6 +49,7 @@ __all__ = [
     "robustness",
     "run",
     "spectra",
+    "tuning",
 ]
 
 

@@ -31,7 +31,8 @@ def run(
         set: Overrides, for example `--set network.units=500 seed=1`.
         out: Root of the store; results go to OUT/<name>.
         device: Of torch: auto, cpu or cuda.
-        engine: Of Brian2: auto, cpp_standalone, cuda_standalone, runtime-numpy or runtime-cython.
+        engine: Of Brian2: auto, cpp_standalone, cuda_standalone, cuda_standalone-single (precision), runtime-cython or
+            runtime-numpy.
         dry_run: Check everything, list the runs and stop.
         shrunk: Run a small version that takes seconds, to try the file out.
     """

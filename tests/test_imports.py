@@ -12,13 +12,13 @@ import biorep
 ROOT = Path(biorep.__file__).parent
 #: Each may import only from those before it (the first tuple is the base, whose members may import each other).
 LAYERS = [
-    ("errors", "explain", "schema", "config", "rng", "atomic", "resources", "context"),
+    ("errors", "explain", "schema", "config", "rng", "atomic", "resources", "context", "checkpoint"),
     ("datasets",),
     ("engines",),
     ("networks",),
     ("representations",),
     ("bridge",),
-    ("spectra",),
+    ("spectra", "tuning"),
     ("geometry",),
     ("robustness",),
     ("baselines",),
@@ -60,7 +60,7 @@ def test_every_module_imports_only_from_its_left():
 
 
 def test_analyses_never_import_brian2():
-    for name in ("spectra", "robustness", "bridge", "datasets", "store", "plot"):
+    for name in ("spectra", "tuning", "robustness", "bridge", "datasets", "store", "plot"):
         for path in (ROOT / name).rglob("*.py"):
             assert "brian2" not in {
                 n.name.split(".")[0]

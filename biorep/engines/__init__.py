@@ -8,8 +8,9 @@ of all engines, `runtime` and `standalone` keep it; `chunks` feeds images to a p
 from __future__ import annotations
 
 from biorep.engines.programs import Blueprint, Program
+from biorep.errors import choose
 
-ENGINES = ("runtime-numpy", "runtime-cython", "cpp_standalone", "cuda_standalone")
+ENGINES = ("runtime-numpy", "runtime-cython", "cpp_standalone", "cuda_standalone", "cuda_standalone-single")
 
 __all__ = ["ENGINES", "Blueprint", "Program", "prepare"]
 
@@ -20,10 +21,8 @@ def prepare(blueprint: Blueprint, engine: str) -> Program:
     Raises
     ------
     ConfigError
-        If the engine is unknown, or what it needs is missing.
+        If the engine is unknown, what it needs is missing, or Brian2 does not accept the network's equations.
     """
-    from biorep.errors import choose
-
     choose(engine, ENGINES, "engine")
     if engine.startswith("runtime"):
         from biorep.engines.runtime import RuntimeProgram

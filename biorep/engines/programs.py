@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from biorep.engines.presentation import Circuit, Layout
+from biorep.errors import ConfigError
 
 Build = Callable[[Circuit], None]
 Arrays = dict[str, np.ndarray]
@@ -77,6 +79,11 @@ def brian_device(name: str, **preferences: Any) -> Iterator[Any]:
     name : {"runtime", "cpp_standalone", "cuda_standalone"}
     **preferences
         Brian2 preferences, dots written as double underscores.
+
+    Raises
+    ------
+    ConfigError
+        If Brian2 does not accept the network: its own words.
     """
     import brian2 as b2
     from brian2.devices.device import get_device, reset_device, set_device
@@ -90,7 +97,13 @@ def brian_device(name: str, **preferences: Any) -> Iterator[Any]:
         for key, value in wished.items():
             b2.prefs[key] = value
         set_device(name, build_on_run=False)
-        yield get_device()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Brian2's own, not the user's
+            yield get_device()
+    except Exception as error:
+        if type(error).__module__.startswith("brian2"):  # a mistake in the equations of a network
+            raise ConfigError(f"Brian2 does not accept the network: {_reason(error)}") from error
+        raise
     finally:
         if name != "runtime":
             get_device().reinit()
@@ -99,3 +112,14 @@ def brian_device(name: str, **preferences: Any) -> Iterator[Any]:
         for key, value in before.items():
             b2.prefs[key] = value
         b2.defaultclock.dt = clock
+
+
+def _reason(error: BaseException) -> str:
+    """Return the messages of an error and of what caused it, without repeats."""
+    said: list[str] = []
+    step: BaseException | None = error
+    while step is not None:
+        text = " ".join(str(step).split())
+        said += [] if text in said else [text]
+        step = step.__cause__
+    return "; because: ".join(said)

@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from biorep.errors import ConfigError, NumericalError, StoreError
 
 #: Written by the binary each second. When nobody reads any more, because the parent is gone, the write kills it.
 REPORT = "std::cout << completed << std::endl;"
+
+Make = Callable[[Path, int], Path]
 
 
 class Variable(NamedTuple):
@@ -34,18 +37,41 @@ class StandaloneProgram:
 
     def __init__(self, blueprint: Blueprint, engine: str = "cpp_standalone", *, jobs: int = 2):
         self.engine, self.layout = engine, blueprint.layout
-        self._temporary = tempfile.TemporaryDirectory(prefix="biorep-")
-        self.project = Path(self._temporary.name)
-        compiler = _compiler()
-        with brian_device(engine) as device:
-            self._generate(blueprint, device)
-        key = cache.source_hash(self.project, compiler)
-        self.binary, self.was_cached = cache.binary(key, lambda: _make(self.project, jobs))
+        self.project = Path(tempfile.mkdtemp(prefix="biorep-"))
+        self._remove = weakref.finalize(self, shutil.rmtree, self.project, ignore_errors=True)
+        if engine == "cpp_standalone":
+            facts: tuple[str, ...] = (_compiler(),)
+            make: Make = _make
+            with brian_device(engine) as device:
+                self._generate(blueprint, device)
+        else:
+            facts, make = self._generate_cuda(blueprint)
+        key = cache.source_hash(self.project, *facts)
+        self.binary, self.was_cached = cache.binary(key, lambda: make(self.project, jobs))
 
-    def _generate(self, blueprint: Blueprint, device: Any) -> None:
+    def _generate_cuda(self, blueprint: Blueprint) -> tuple[tuple[str, ...], Make]:
+        """Generate CUDA sources; return what else decides over the binary, and how to compile it.
+
+        ``BIOREP_CUDA`` names a toolkit, ``BIOREP_CUDA_CAPABILITY`` a GPU (9.0) that is not in this machine.
+        """
+        from biorep.engines import cuda, unity
+
+        single = self.engine.endswith("single")
+        compiler, toolkit = _compiler(), cuda.find_toolkit(os.environ.get("BIOREP_CUDA"))
+        capability = cuda.compute_capability(float(os.environ.get("BIOREP_CUDA_CAPABILITY", 0)) or None)
+        folder = cache.programs_folder().parent / "cuda"
+        with (
+            cuda.configured(folder, toolkit=toolkit, capability=capability, single=single),
+            brian_device("cuda_standalone") as device,
+        ):
+            self._generate(blueprint, device, single=single)
+        # Each translation unit costs a quarter of a minute, whatever is in it.
+        return (compiler, str(toolkit)), lambda project, jobs: unity.compile_cuda(project, units=1, jobs=jobs)
+
+    def _generate(self, blueprint: Blueprint, device: Any, *, single: bool = False) -> None:
         import brian2 as b2
 
-        circuit = blueprint.circuit()
+        circuit = blueprint.circuit(single=single)
         network = circuit.network()
         network.run(circuit.duration, namespace={}, report=REPORT, report_period=1 * b2.second)
         device.build(directory=str(self.project), compile=False, run=False)
@@ -64,7 +90,10 @@ class StandaloneProgram:
         """Simulate one chunk; see `biorep.engines.programs.Program.run`."""
         with tempfile.TemporaryDirectory(prefix="run-", dir=self.project) as name:
             folder = Path(name)
-            arguments = [self._argument(folder, key, value) for key, value in values.items()]
+            arguments = [
+                self._argument(folder / f"set{number}", key, value)
+                for number, (key, value) in enumerate(values.items())
+            ]
             self._execute([str(self.binary), "--results_dir", f"{folder}/", *arguments], folder, report)
             return {key: self._read(folder, key) for key in read}
 
@@ -74,10 +103,13 @@ class StandaloneProgram:
 
     def close(self) -> None:
         """Remove the generated sources; the binary stays in the cache."""
-        self._temporary.cleanup()
+        self._remove()
 
-    def _argument(self, folder: Path, name: str, value: np.ndarray) -> str:
-        """Return ``name=value``, with large values in a file."""
+    def _argument(self, path: Path, name: str, value: np.ndarray) -> str:
+        """Return ``name=value``, with large values in a file.
+
+        The path is relative and in lower case, because CUDA binaries read all arguments in lower case.
+        """
         if name.endswith(".values"):
             dtype = np.dtype(np.float64)
         elif name in self.variables:
@@ -87,18 +119,20 @@ class StandaloneProgram:
         array = np.ascontiguousarray(value, dtype)
         if array.size == 1:
             return f"{name}={array.item()!r}"
-        path = folder / f"set.{name}"
         try:
             array.tofile(path)
         except OSError as error:
-            raise _full(folder) from error
-        return f"{name}={path}"
+            raise _full(path.parent) from error
+        return f"{name}={path.relative_to(self.project)}"
 
     def _execute(self, command: list[str], folder: Path, report: Report | None) -> None:
-        with open(folder / "errors.txt", "w+") as errors:
-            process = subprocess.Popen(
-                command, cwd=self.project, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, text=True
-            )
+        errors = folder / "errors.txt"
+        with (
+            open(errors, "w") as sink,
+            subprocess.Popen(
+                command, cwd=self.project, stdout=subprocess.PIPE, stderr=sink, stdin=subprocess.DEVNULL, text=True
+            ) as process,
+        ):
             try:
                 assert process.stdout is not None
                 for line in process.stdout:
@@ -107,12 +141,10 @@ class StandaloneProgram:
                         if report is not None:
                             report(share)
                 code = process.wait()
-            finally:
-                if process.poll() is None:
-                    process.kill()
-                    process.wait()
-            errors.seek(0)
-            said = errors.read().strip()
+            except BaseException:
+                process.kill()
+                raise
+        said = errors.read_text(errors="replace").strip()
         if code or said:
             raise NumericalError(f"the compiled simulation stopped with code {code}: {said[-500:] or 'no message'}")
 

@@ -20,8 +20,10 @@ __all__ = ["TABLE", "Network", "network", "network_class"]
 
 TABLE = {
     "krotov-hopfield": "biorep.networks.krotov_hopfield:KrotovHopfield",
+    "competing-rates": "biorep.networks.competing_rates:CompetingRates",
     "random-features": "biorep.networks.random_features:RandomFeatures",
     "diehl-cook": "biorep.networks.diehl_cook:DiehlCook",
+    "sailnet": "biorep.networks.sailnet:SAILnet",
     "pixels": "biorep.networks.pixels:Pixels",
     "mlp": "biorep.baselines.mlp:MLP",
 }

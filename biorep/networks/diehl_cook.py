@@ -80,6 +80,13 @@ class DiehlCook(SpikingNetwork):
     )
     delay: float = setting(0.0, ge=0, description="input delays are uniform between 0 and this, ms (CPU only)")
 
+    swept: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("peak", "least", "gain_step", "norm", "depression", "potentiation", "theta_plus", "theta_decay"),
+            *("theta_start", "inhibition_strength"),
+        }
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> DiehlCook:
         if self.delay > self.off:
@@ -156,7 +163,10 @@ class DiehlCook(SpikingNetwork):
         group.live = b2.linked_var(circuit.presenter, "live", index=circuit.copy_of(self.units))
         # It reads the conductances before their own step of the same time step.
         group.run_regularly(self._membrane(), when="groups", order=-1, name="membrane")
-        wake = "awake = live" + ("; theta = theta*(1 - live*(1 - theta_keep))" if learn else "")
+        # When a copy has seen all of its images, it stays at rest while the others go on.
+        wake = "awake = live\npause = pause + 1e9*(1 - live)" + (
+            "\ntheta = theta*(1 - live*(1 - theta_keep))" if learn else ""
+        )
         circuit.at_onset(group, wake, name="wake")
         circuit.add(group)
         circuit.keep("excitatory.v", "excitatory.pause", "excitatory.theta")
@@ -178,7 +188,7 @@ class DiehlCook(SpikingNetwork):
             moved = f"(v + {share}*({REST} + ge*{EXCITATION} + gi*{INHIBITION}))/(1 + {share}*(1 + ge + gi))"
             return f"pause = clip(pause - 1, 0, inf)\nv = v + int(pause <= 0)*({moved} - v)"
         code = f"""pause = clip(pause - 1, 0, inf)
-                   v = v + int(pause <= 0)*(({REST} - v)*{-np.expm1(-share)!r} - gi*mV)"""
+                   v = v + int(pause <= 0)*(({REST} - v)*{float(-np.expm1(-share))!r} - gi*mV)"""
         return code + ("\ngself = 0" if self.inhibition == "pool" else "\ngi = 0")
 
     def _inhibit(self, circuit: Circuit, excitatory: Any) -> None:

@@ -57,7 +57,7 @@ def ensemble(members: Sequence[Member], dataset: xr.Dataset, *, run: RunContext 
                 f"{', '.join(sorted(first.swept))}."
             )
     first.check_fitting(dataset)
-    images, labels = flat_images(dataset), dataset["label"].values
+    images, labels = first.prepare_images(flat_images(dataset)), dataset["label"].values
     inputs = images.shape[1]
     showings = [_training_list(member, images) for member in members]
     feed = feeder([member.network for member in members], showings, inputs, learn=True, run=run)
@@ -78,12 +78,13 @@ def ensemble(members: Sequence[Member], dataset: xr.Dataset, *, run: RunContext 
         feed.program.close()
     states = []
     for copy, (member, history) in enumerate(zip(members, histories, strict=True)):
-        arrays = _copy(progress.state, copy, len(members))
+        arrays = member.network.flush(_copy(progress.state, copy, len(members)), inputs)
         _check_finite(arrays, first.kind)
         state = member.network.learnt(arrays, inputs).merge(history.dataset())
         state.attrs |= {"image_shape": list(image_shape(dataset)), "engine": feed.program.engine}
-        set_report(state, *learning_report(state, history, int(progress.slots[copy])))
-        states.append(state)
+        report, warnings = learning_report(state, history, int(progress.slots[copy]))
+        set_report(state, report | member.network.report(state), warnings)
+        states.append(member.network.judged(state, images))
     checkpoint.remove()
     return states
 

@@ -29,7 +29,7 @@ class History:
         self.units, self.labels = units, labels
         self.classes = int(labels.max()) + 1 if len(labels) else 1
         self.winner = np.full(len(labels), -1, np.int32)
-        self.spikes = np.zeros(len(labels), np.int32)
+        self.spikes = np.zeros(len(labels))
         self.tries = np.zeros(len(labels), np.int16)
         self.correct = np.full(len(labels), -1, np.int8)
         self.per_class = np.zeros((self.classes, units))

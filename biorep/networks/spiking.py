@@ -35,6 +35,8 @@ class SpikingNetwork(Network):
 
     accepts: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     slow_to_encode: ClassVar[bool] = True
+    #: Whether repeats of an image differ.
+    noisy: ClassVar[bool] = True
 
     units: int
     step: float
@@ -69,6 +71,26 @@ class SpikingNetwork(Network):
     @abstractmethod
     def at_rest(self, inputs: int) -> Arrays:
         """Return the fast variables of one copy at rest, SI units; what is not named is 0."""
+
+    def prepare_images(self, images: np.ndarray) -> np.ndarray:
+        """Return images, (presentation, input), as the network is to be shown them."""
+        return images
+
+    def schedule_over(self, presentations: int) -> dict[str, float]:
+        """Return the values of the parameters of a training that depend on its length, beside `parameters`."""
+        return {}
+
+    def flush(self, arrays: Arrays, inputs: int) -> Arrays:
+        """Return the variables of one copy after what is still to be learnt from the last presentation."""
+        return arrays
+
+    def report(self, state: xr.Dataset) -> dict[str, float]:
+        """Return entries for the training report of a state with its history, beside those of `learning_report`."""
+        return {}
+
+    def judged(self, state: xr.Dataset, images: np.ndarray) -> xr.Dataset:
+        """Return a state with its report after a last look at it, given the training images as prepared."""
+        return state
 
     @abstractmethod
     def learnt(self, arrays: Arrays, inputs: int) -> xr.Dataset:
@@ -153,9 +175,11 @@ class SpikingNetwork(Network):
             raise ConfigError(f"'{self.kind}' has no layer '{layer}'. Set spectrum.layer to 'response'.")
         if repeats is not None and repeats < 1:
             raise ConfigError(f"repeats must be at least 1, got {repeats}")
+        if not self.noisy and repeats not in (None, 1):
+            raise ConfigError(f"'{self.kind}' answers without noise: repeats={repeats} would be {repeats} equal copies")
         run = run or RunContext()
         check_dataset(dataset, value_range=self.accepts)
-        images = flat_images(dataset)
+        images = self.prepare_images(flat_images(dataset))
         n, count = len(images), repeats or 1
         stimuli = dataset["stimulus_id"].values.astype(str)
         keys = np.array([draw_key(seed, self.kind, "encode", r, s) for r in range(count) for s in stimuli])
@@ -208,6 +232,9 @@ def feeder(
     layout = Layout(first.timing(), inputs, first.units, len(networks), slots, first.most_tries)
     program = prepare(first.blueprint(layout, learn), first.engine(run))
     values = [network.parameters(learn) for network in networks]
+    if learn:
+        for own, network, showing in zip(values, networks, showings, strict=True):
+            own |= network.schedule_over(len(showing))
     if len(networks) == 1:
         parameters = {name: np.asarray(value) for name, value in values[0].items()}
     else:

@@ -5,5 +5,6 @@ from __future__ import annotations
 from biorep.plot.fields import receptive_fields
 from biorep.plot.robustness import accuracy_curves
 from biorep.plot.spectrum import spectrum_lines
+from biorep.plot.tuning import tuning_summary
 
-__all__ = ["accuracy_curves", "receptive_fields", "spectrum_lines"]
+__all__ = ["accuracy_curves", "receptive_fields", "spectrum_lines", "tuning_summary"]

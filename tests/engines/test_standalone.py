@@ -1,0 +1,145 @@
+"""The compiled engine: equal to the simple ones, cached, repaired, with errors that can be acted on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+from circuits import relay, relayed
+
+import biorep
+from biorep.context import RunContext
+from biorep.engines import Blueprint, cache, prepare, standalone
+from biorep.engines.presentation import Layout, Timing
+from biorep.errors import ConfigError, NumericalError
+
+SMALL = {"units": 6, "peak": 300.0, "norm": 6.0, "on": 30.0, "off": 10.0, "least": 2, "most_tries": 3}
+LAYOUT = Layout(Timing(1.0, 20.0, 5.0), 3, 3, 2, 4, 2)
+
+
+@pytest.fixture(scope="module")
+def images():
+    generator = np.random.default_rng(0)
+    values = generator.random((14, 4, 4)) * 0.5
+    return biorep.datasets.from_arrays(values, np.arange(14) % 2, class_names=["a", "b"])
+
+
+def test_compiled_and_simple_engines_agree(images):
+    """Equal counts, state within 1e-10 relative over 14 images of 40 steps and up to 3 tries."""
+    network = biorep.network("diehl-cook", **SMALL)
+    results = {}
+    for engine in ("runtime-numpy", "cpp_standalone"):
+        run = RunContext(engine=engine)
+        state = network.fit(images, seed=0, run=run)
+        results[engine] = state, network.encode(state, images, seed=1, run=run)
+    (simple, slow), (compiled, fast) = results.values()
+    np.testing.assert_array_equal(slow["response"].values, fast["response"].values)
+    np.testing.assert_array_equal(slow["tries"].values, fast["tries"].values)
+    for name in ("weights", "theta"):
+        np.testing.assert_allclose(compiled[name].values, simple[name].values, rtol=1e-10)
+    assert slow["response"].values.sum() > 20
+
+
+def test_second_build_comes_from_the_cache_and_a_damaged_binary_is_built_again(monkeypatch):
+    first = prepare(Blueprint(LAYOUT, relay), "cpp_standalone")
+    first.close()
+    made = []
+    monkeypatch.setattr(
+        standalone, "_make", lambda *arguments, real=standalone._make: made.append(1) or real(*arguments)
+    )
+    again = prepare(Blueprint(LAYOUT, relay), "cpp_standalone")
+    assert again.was_cached
+    assert made == []
+    assert not os.path.exists(first.project)
+    again.binary.write_bytes(b"not a program")
+    repaired = prepare(Blueprint(LAYOUT, relay), "cpp_standalone")
+    assert not repaired.was_cached
+    assert made == [1]
+    assert "compiled simulations" in cache.describe()
+
+
+def test_copies_on_the_compiled_engine_equal_the_simple_one():
+    from circuits import showing
+
+    images = np.random.default_rng(1).random((6, 3)) * 0.3
+    parts = [showing(images, order=order) for order in ([4, 0, 2], [5, 1, 3])]
+    options = {"showings": parts, "least": 3, "most_tries": 2, "timing": LAYOUT.timing, "peak": 200.0}
+    slow = relayed(images, **options)
+    fast = relayed(images, engine="cpp_standalone", **options)
+    for a, b in zip(slow[0] + slow[1], fast[0] + fast[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_progress_comes_from_inside_the_simulation():
+    program = prepare(Blueprint(LAYOUT, relay), "cpp_standalone")
+    shares = []
+    program.run({"presenter.row": np.full(2, -1)}, [], shares.append)
+    assert shares[0] == 0
+    assert shares[-1] == 1
+    with pytest.raises(KeyError, match="has no variable"):
+        program.run({"relay.absent": np.zeros(1)}, [])
+    with pytest.raises(NumericalError, match="file size .* does not match"):
+        program.run({"relay.count": np.zeros(5)}, [])
+    program.close()
+
+
+def test_missing_compiler_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match=r"no C\+\+ compiler.*Install g\+\+"):
+        prepare(Blueprint(LAYOUT, relay), "cpp_standalone")
+
+
+def test_a_broken_equation_keeps_the_message_of_brian():
+    def build(circuit):
+        import brian2 as b2
+
+        relay(circuit)
+        circuit.add(b2.NeuronGroup(1, "dv/dt = 1 : volt", name="wrong"))
+
+    with pytest.raises(ConfigError, match=r"Brian2 does not accept the network: .*'wrong.*because: .*units"):
+        prepare(Blueprint(LAYOUT, build), "runtime-numpy").run({}, [])
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs /proc")
+def test_a_killed_parent_leaves_no_simulation_behind(tmp_path):
+    """The binary writes its progress each second; without a reader the write ends it."""
+    script = textwrap.dedent("""
+        import sys, numpy as np
+        sys.path.insert(0, sys.argv[1])
+        from circuits import relay
+        from biorep.engines import Blueprint, prepare
+        from biorep.engines.presentation import Layout, Timing
+        program = prepare(Blueprint(Layout(Timing(0.001, 20000.0, 0.0), 3, 3, 1, 100, 1), relay), "cpp_standalone")
+        print(program.project, flush=True)
+        program.run({"presenter.row": np.full(1, -1)}, [], lambda share: print(share, flush=True))
+    """)
+    here = os.path.dirname(__file__)
+    process = subprocess.Popen([sys.executable, "-c", script, here], stdout=subprocess.PIPE, text=True)
+    project = process.stdout.readline().strip()
+    assert process.stdout.readline().startswith("0")
+    assert _simulations(project)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    deadline = time.monotonic() + 20
+    while _simulations(project) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not _simulations(project)
+
+
+def _simulations(project):
+    """Return the processes whose command line names the project."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                if project.encode() in file.read():
+                    found.append(name)
+        except OSError:
+            pass
+    return found

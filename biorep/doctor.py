@@ -9,6 +9,8 @@ import subprocess
 
 from biorep import datasets
 from biorep.datasets.registry import cache_folder
+from biorep.engines import cache, cuda
+from biorep.engines.choice import GPU_NEURONS
 from biorep.store.provenance import code_version, library_versions
 
 
@@ -18,20 +20,25 @@ def examine() -> list[str]:
 
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     here = [row["name"] for row in datasets.available() if row["where"]]
-    compiler, nvcc = _compiler(), _first_line("nvcc", "--version", last=True)
+    compiler = _compiler()
+    brian2 = "runtime-numpy, slow: no C++ compiler found"
+    if compiler:
+        brian2 = "cpp_standalone, one CPU thread"
+        if gpu:
+            brian2 += f"; cuda_standalone from {GPU_NEURONS} neurons times copies on"
     return [
         f"biorep      {code_version()}",
         f"python      {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         *(f"{name:<11} {number}" for name, number in library_versions().items()),
         f"C++         {compiler or 'not found: install g++ or clang++'}",
-        f"CUDA nvcc   {nvcc or 'not found'}",
-        f"GPU         {gpu or 'none that torch can use'}",
+        *cuda.describe(),
         f"data        {', '.join(here)}",
         f"cache       {cache_folder()}",
+        f"            {cache.describe()}",
         "",
         "What runs where",
         f"  rate networks, backprop, attacks: torch on {'the GPU (--device auto or cuda)' if gpu else 'the CPU'}",
-        f"  Brian2 networks, compiled:        {'the CPU' if compiler else 'nowhere: no C++ compiler found'}",
+        f"  Brian2 networks:                  {brian2}",
     ]
 
 
@@ -43,7 +50,7 @@ def _compiler() -> str | None:
     return None
 
 
-def _first_line(*command: str, last: bool = False) -> str | None:
+def _first_line(*command: str) -> str | None:
     if not shutil.which(command[0]):
         return None
     try:
@@ -51,4 +58,4 @@ def _first_line(*command: str, last: bool = False) -> str | None:
     except OSError:
         return None
     lines = [line.strip() for line in answer.splitlines() if line.strip()]
-    return lines[-1 if last else 0] if lines else None
+    return lines[0] if lines else None

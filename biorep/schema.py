@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 #: Kinds of results, in the order in which they are made.
-KINDS = ("state", "representation", "readout", "spectrum", "robustness")
+KINDS = ("state", "representation", "readout", "surrogate", "spectrum", "robustness")
 
 
 def describe(data: xr.Dataset, names: Mapping[str, tuple[str, str]]) -> xr.Dataset:

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import field_validator, model_validator
 
 from biorep.bridge.readout import Readout
+from biorep.bridge.surrogate import Surrogate
 from biorep.config import Config, Source, setting, validate
 from biorep.datasets import fingerprint
 from biorep.errors import ConfigError, choose
@@ -90,6 +91,9 @@ class Recipe[N: Network](Config):
         None, ge=1, neutral=None, description="noisy repeats of each image, for networks that answer with noise"
     )
     readout: Readout | None = setting(Readout(), description="null: none")
+    surrogate: Surrogate = setting(
+        Surrogate(), description="spiking networks: their differentiable stand-in, which robustness attacks"
+    )
     spectrum: SpectrumChoice | None = setting(SpectrumChoice(), description="null: none")
     robustness: Robustness | None = setting(Robustness(), description="null: none")
     seed: int = setting(0, ge=0, description="seed of everything random")

@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from biorep.bridge.surrogate import surrogate_module
 from biorep.errors import ConfigError, DataError
 from biorep.networks.base import DifferentiableNetwork, Network
 from biorep.networks.encoder import Encoder
@@ -51,7 +52,14 @@ class Classifier(nn.Module):
         return images if self.space == "pixel" else self.encoder.normalise(images)
 
 
-def classifier(network: Network, state: xr.Dataset, readout: xr.Dataset, *, space: Space = "pixel") -> Classifier:
+def classifier(
+    network: Network,
+    state: xr.Dataset,
+    readout: xr.Dataset,
+    *,
+    surrogate: xr.Dataset | None = None,
+    space: Space = "pixel",
+) -> Classifier:
     """Join a trained network and its readout.
 
     Parameters
@@ -61,6 +69,8 @@ def classifier(network: Network, state: xr.Dataset, readout: xr.Dataset, *, spac
         What ``network.fit`` returned.
     readout : xr.Dataset
         What ``Readout.fit`` returned, or the network's own readout.
+    surrogate : xr.Dataset, optional
+        What ``Surrogate.fit`` returned, for a spiking network: it stands for the network's expected response.
     space : {"pixel", "normalised"}
         See `Classifier`.
 
@@ -78,9 +88,12 @@ def classifier(network: Network, state: xr.Dataset, readout: xr.Dataset, *, spac
     NumericalError
         If a weight is NaN or infinite.
     """
-    if not isinstance(network, DifferentiableNetwork):
+    if isinstance(network, DifferentiableNetwork):
+        encoder = network.module(state)
+    elif surrogate is not None:
+        encoder = surrogate_module(state, surrogate)
+    else:
         raise ConfigError(f"'{network.kind}' is not differentiable; it needs a surrogate to become a torch module")
-    encoder = network.module(state)
     if readout.sizes["neuroid"] != encoder.neuroids:
         raise DataError(
             f"the readout reads {readout.sizes['neuroid']} neuroids, the network has {encoder.neuroids}: "

@@ -82,11 +82,14 @@ class Answers:
         The recorded variable at the end of the accepted slot.
     tries : (answer,) int array
         How often the image was shown.
+    slot : (answer,) int array
+        The accepted slot, counted from the start of the chunk.
     """
 
     presentation: np.ndarray
     count: np.ndarray
     tries: np.ndarray
+    slot: np.ndarray
 
 
 @dataclass
@@ -102,11 +105,15 @@ class Feeder:
         Values of variables that do not change, for example ``"input.peak"``.
         ``"presenter.least"``, the spikes that an image has to be answered by (0: it is never shown again), and
         ``"presenter.gain_step"``, by which the gain of the input rises with every try, belong to them.
+    watched : sequence of str
+        Further variables to read at the end of each chunk, into `seen`.
     """
 
     program: Program
     showings: Sequence[Showing]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    watched: Sequence[str] = ()
+    seen: Arrays = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert len(self.showings) == self.program.layout.copies
@@ -155,7 +162,8 @@ class Feeder:
         }
         recorded = self.program.recorded
         monitors = (f"answers.{recorded.partition('.')[2]}", "shown.row", "shown.tries")
-        found = self.program.run(values, [*state_names, "presenter.row", *monitors], report)
+        found = self.program.run(values, [*state_names, "presenter.row", *monitors, *self.watched], report)
+        self.seen = {name: found[name] for name in self.watched}
         state = {name: found[name] for name in state_names}
         # The monitor records at the start of a slot what the slot before it has left.
         counts = np.concatenate([found[monitors[0]][1:], found[recorded][None]]).reshape(layout.slots, copies, -1)
@@ -171,7 +179,7 @@ class Feeder:
             last = live & np.append(rows[1:] != rows[:-1], ended)
             chosen = np.flatnonzero(last)
             presentation = progress.position[copy] + rows[chosen] - first
-            answers.append(Answers(presentation, counts[chosen, copy], tries[chosen]))
+            answers.append(Answers(presentation, counts[chosen, copy], tries[chosen], chosen))
             result.position[copy] = presentation[-1] + 1 if len(chosen) else progress.position[copy]
             result.slots[copy] += int(live.sum())
         return result, answers

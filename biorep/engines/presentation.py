@@ -11,8 +11,9 @@ the network's own objects. `biorep.engines.chunks` feeds it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -113,7 +114,7 @@ class Circuit:
         self.layout = layout
         self.objects: list[Any] = []
         self.state: list[str] = []
-        self.recorded = ""
+        self.recorded, self.tallied = "", cast(Any, None)  # see `tally`
         self.smallest = 1e-6 if single else 1e-12
         timing = layout.timing
         b2.defaultclock.dt = timing.step * b2.ms
@@ -290,7 +291,31 @@ class Circuit:
         self.at_onset(group, f"{variable} = 0", CLEAR, name=f"{group.name}_clear")
         self.add(monitor)
         self.keep(f"{group.name}.{variable}")
-        self.recorded = f"{group.name}.{variable}"
+        self.recorded, self.tallied = f"{group.name}.{variable}", group
+
+    def watch(self, neurons: np.ndarray, variables: Sequence[str]) -> list[str]:
+        """Record the spikes of the tallied group, and variables of chosen neurons of it in every step.
+
+        Parameters
+        ----------
+        neurons : (neuron,) int array
+        variables : sequence of str
+
+        Returns
+        -------
+        list of str
+            The names of what is recorded, for `Feeder.watched`.
+        """
+        import brian2 as b2
+
+        names = []
+        if "spike" in self.tallied.events:
+            self.add(b2.SpikeMonitor(self.tallied, name="watched_spikes"))
+            names += ["watched_spikes.t", "watched_spikes.i"]
+        if variables:
+            self.add(b2.StateMonitor(self.tallied, list(variables), record=neurons, name="watched"))
+            names += [f"watched.{name}" for name in variables]
+        return names
 
     def answer(self, group: Any) -> None:
         """Count the spikes of a group as the answer that decides whether an image is shown again."""

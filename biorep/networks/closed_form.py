@@ -70,6 +70,9 @@ def _single_winner(current: np.ndarray, w_inh: float) -> np.ndarray:
 def euler_number(step: float, tau: float, w_inh: float, active: int) -> float:
     """Return the step times the fastest rate of the dynamics: explicit Euler is unstable above 2.
 
+    The units that stay active decide whether the steady state is stable, all of them whether rates that start together
+    can overshoot together and never get there.
+
     Parameters
     ----------
     step, tau : float
@@ -135,12 +138,13 @@ def bounds_report(
     if active is not None:
         now = euler_number(step, tau, w_inh, active)
         report |= {"most_active_units": active, "euler_number": now}
-        found = f" and {now:.2f} with the m = {active} that were active at most after the training"
+        found = f", and {now:.2f} with the m = {active} that stay active at most after the training"
     warnings = []
     if worst > 2:
         warnings.append(
             f"Euler's method is unstable where (step / tau) (1 + (m - 1) w_inh) exceeds 2: it is {worst:.2f} with all "
-            f"m = {units} units active{found}. A step of {2 * step / worst:.2g} ms is stable with any number."
+            f"m = {units} units active, as at the onset of an image{found}. A step of {2 * step / worst:.2g} ms is "
+            "stable with any number."
         )
     if left == 1:
         warnings.append("with w_inh = 1 the rates of two units part linearly in time and never settle: choose another")

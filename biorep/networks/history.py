@@ -75,7 +75,7 @@ class History:
     def dataset(self) -> xr.Dataset:
         """Return the history, one entry per window of presentations."""
         ends = np.array(sorted({*range(self.WINDOW, len(self.labels), self.WINDOW), len(self.labels)} - {0}), int)
-        starts = np.concatenate([[0], ends[:-1]]).astype(int)
+        starts = np.concatenate([[0], ends])[:-1].astype(int)
         rows = [slice(a, b) for a, b in zip(starts, ends, strict=True)]
         known = [self.correct[r][self.correct[r] >= 0] for r in rows]
         result = xr.Dataset(

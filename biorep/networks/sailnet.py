@@ -14,8 +14,8 @@ After each presentation, with the spike counts n and the target rate p::
 
 This is the form of the authors' program, in which a spike inhibits one step later and times dt / tau. With ``batch``
 patches between two updates the changes above are summed: ``batch: 100`` at the default rates is the average with alpha
-1, beta 0.01 and gamma 0.1 of that program. Learning rates are those of one patch either way, and are multiplied by
-``slow_factor`` once ``slow_after`` patches have been learnt from, counted in the state.
+1, beta 0.01 and gamma 0.1 of that program. Learning rates are those of one patch either way. In the last part of a
+training, from the share ``slow_from`` on, they are multiplied by ``slow_factor``; every neuron counts the patches.
 
 Zylberberg, J., Murphy, J. T. & DeWeese, M. R. (2011). A sparse coding model with synaptically local plasticity and
 spiking neurons can account for the diverse shapes of V1 simple cell receptive fields. PLoS Comput. Biol. 7:e1002250.
@@ -35,9 +35,6 @@ from biorep.engines.programs import Arrays
 from biorep.networks.spiking import SpikingNetwork
 from biorep.schema import describe
 
-#: More patches than any training shows.
-NEVER = 1e15
-
 
 class SAILnet(SpikingNetwork):
     """Sparse and independent local network of Zylberberg, Murphy & DeWeese (2011)."""
@@ -46,7 +43,7 @@ class SAILnet(SpikingNetwork):
     noisy: ClassVar[bool] = False
     reference: ClassVar[str] = "Zylberberg, Murphy & DeWeese (2011), PLoS Comput. Biol. 7:e1002250"
     swept: ClassVar[frozenset[str]] = frozenset(
-        ("target_rate", "alpha", "beta", "gamma", "theta_start", "slow_after", "slow_factor")
+        ("target_rate", "alpha", "beta", "gamma", "theta_start", "slow_from", "slow_factor")
     )
 
     kind: Literal["sailnet"] = "sailnet"
@@ -56,7 +53,7 @@ class SAILnet(SpikingNetwork):
     beta: float = setting(1e-4, ge=0, description="learning rate of the input weights, per patch")
     gamma: float = setting(1e-3, ge=0, description="learning rate of the thresholds, per patch")
     batch: int = setting(1, ge=1, description="patches between two updates; a last batch that is not full is left out")
-    slow_after: int | None = setting(None, ge=1, description="patches after which learning slows down; null: never")
+    slow_from: float = setting(1.0, gt=0, le=1, description="share of the training after which it slows; 1: never")
     slow_factor: float = setting(0.1, ge=0, le=1, description="what the learning rates are multiplied by then")
     theta_start: float = setting(2.0, gt=0, description="threshold at the start")
     tau: float = setting(10.0, gt=0, description="time constant of the membrane, ms")
@@ -179,9 +176,12 @@ class SAILnet(SpikingNetwork):
             "cells.alpha": self.alpha,
             "cells.beta": self.beta,
             "cells.gamma": self.gamma,
-            "cells.slow_after": float(self.slow_after or NEVER),
             "cells.slow_factor": self.slow_factor,
         }
+
+    def schedule_over(self, presentations: int) -> dict[str, float]:
+        """Return after how many patches the learning slows down."""
+        return {"cells.slow_after": self.slow_from * presentations}
 
     def initial(self, inputs: int, seed: int) -> Arrays:
         """Return the variables before learning: input weights of norm 1, no lateral ones."""
@@ -208,7 +208,7 @@ class SAILnet(SpikingNetwork):
             return arrays
         n, seen = arrays["cells.n"], arrays["cells.seen"] + 1
         due = float(seen[0] % self.batch == 0)
-        pace = due * (1 - (1 - self.slow_factor) * float(seen[0] > (self.slow_after or NEVER)))
+        pace = due * (self.slow_factor if self.slow_from < 1 else 1.0)  # the last patch is never before the slow part
         Q = arrays["feedforward.Q"].reshape(inputs, self.units)
         gradients = {
             "feedforward.Q": (self.beta, (n * (arrays["input.X"][:, None] - n * Q)).ravel()),

@@ -8,7 +8,7 @@ chunks, checkpoints, copies and repeats, is here and in `biorep.engines`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -181,8 +181,7 @@ class SpikingNetwork(Network):
         check_dataset(dataset, value_range=self.accepts)
         images = self.prepare_images(flat_images(dataset))
         n, count = len(images), repeats or 1
-        stimuli = dataset["stimulus_id"].values.astype(str)
-        keys = np.array([draw_key(seed, self.kind, "encode", r, s) for r in range(count) for s in stimuli])
+        keys = np.concatenate([encoding_keys(self.kind, dataset, seed, repeat) for repeat in range(count)])
         parts = np.array_split(np.arange(n * count), copies)
         showings = [Showing(images, part % n, keys[part]) for part in parts]
         learnt = {**self.at_rest(images.shape[1]), **self.frozen(state)}
@@ -222,15 +221,30 @@ class SpikingNetwork(Network):
         return Blueprint(layout, lambda circuit: self.build(circuit, learn))
 
 
+def encoding_keys(kind: str, dataset: xr.Dataset, seed: int, repeat: int = 0) -> np.ndarray:
+    """Return the keys of the draws for the images of a dataset, (presentation, 2): of the stimulus, not its place."""
+    return np.array([draw_key(seed, kind, "encode", repeat, str(name)) for name in dataset["stimulus_id"].values])
+
+
 def feeder(
-    networks: Sequence[SpikingNetwork], showings: Sequence[Showing], inputs: int, *, learn: bool, run: RunContext
+    networks: Sequence[SpikingNetwork],
+    showings: Sequence[Showing],
+    inputs: int,
+    *,
+    learn: bool,
+    run: RunContext,
+    build: Callable[[Circuit], None] | None = None,
 ) -> Feeder:
-    """Return the simulation of networks side by side, one per list of presentations, compiled and ready."""
+    """Return the simulation of networks side by side, one per list of presentations, compiled and ready.
+
+    Another `build` than the network's own may record more.
+    """
     first = networks[0]
     longest = max((len(showing) for showing in showings), default=0)
     slots = next((size for size in CHUNKS if size <= longest), CHUNKS[-1])
     layout = Layout(first.timing(), inputs, first.units, len(networks), slots, first.most_tries)
-    program = prepare(first.blueprint(layout, learn), first.engine(run))
+    blueprint = Blueprint(layout, build) if build else first.blueprint(layout, learn)
+    program = prepare(blueprint, first.engine(run))
     values = [network.parameters(learn) for network in networks]
     if learn:
         for own, network, showing in zip(values, networks, showings, strict=True):

@@ -14,9 +14,9 @@ from biorep.networks import network, spiking
 from biorep.networks.base import report_of
 from biorep.networks.ensemble import Member, ensemble
 
-NUMPY = RunContext(engine="runtime-numpy")
+NUMPY, COMPILED = RunContext(engine="runtime-numpy"), RunContext(engine="cpp_standalone")
 #: Lively enough that six units spike, learn and inhibit each other within a dozen patches.
-SETTINGS = dict(units=6, target_rate=0.4, alpha=0.05, beta=0.02, gamma=0.05, theta_start=0.8)
+SETTINGS = {"units": 6, "target_rate": 0.4, "alpha": 0.05, "beta": 0.02, "gamma": 0.05, "theta_start": 0.8}
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def respond(x, Q, W, theta, steps=50, share=0.1):
 
 
 def train(net, images, Q, steps=50):
-    """Return Q, W and theta after the images, and the counts: sums over batches, slower after `slow_after`."""
+    """Return Q, W and theta after the images, and the counts: sums over batches, slower at the end."""
     W, theta, counts = np.zeros((len(Q), len(Q))), np.full(len(Q), net.theta_start), []
     for first in range(0, len(images), net.batch):
         part = images[first : first + net.batch]
@@ -54,7 +54,7 @@ def train(net, images, Q, steps=50):
         counts += list(n)
         if len(part) < net.batch:
             break
-        slow = net.slow_after is not None and first + net.batch > net.slow_after
+        slow = first + net.batch > net.slow_from * len(images)
         pace = net.slow_factor if slow else 1.0
         W = W + pace * net.alpha * (n.T @ n - net.batch * net.target_rate**2)
         W = np.maximum(W - np.diag(np.diag(W)), 0)
@@ -125,8 +125,8 @@ def test_counts_of_the_frozen_network_are_those_of_a_plain_program():
 
 @pytest.mark.parametrize(
     ("settings", "count"),
-    [({}, 12), ({"slow_after": 5, "slow_factor": 0.2}, 10), ({"batch": 4, "slow_after": 4}, 10)],
-    ids=["patch by patch, the last one flushed", "slower after 5 patches", "batches, the last one not full"],
+    [({}, 10), ({"slow_from": 0.5, "slow_factor": 0.2}, 12), ({"batch": 4, "slow_from": 0.4}, 10)],
+    ids=["patch by patch", "slower after 6 patches, the last one flushed", "batches, the last one not full"],
 )
 def test_learning_is_that_of_a_plain_program(settings, count):
     net, data = network("sailnet", **SETTINGS, **settings, on=20, epochs=1), patches(count)
@@ -162,7 +162,7 @@ def test_no_neuron_has_a_synapse_to_itself_or_to_another_copy():
 @pytest.mark.parametrize("batch", [1, 4])
 def test_chunks_change_nothing(monkeypatch, batch):
     """Bit for bit, where a slot is left for learning from the last patch: `flush` rounds in another order."""
-    net, data = network("sailnet", **SETTINGS, on=20, batch=batch, slow_after=6), patches(12)
+    net, data = network("sailnet", **SETTINGS, on=20, batch=batch, slow_from=0.5), patches(12)
     whole, pieces = (fitted_in(monkeypatch, net, data, slots) for slots in (13, 7))
     for name in whole.data_vars:
         np.testing.assert_array_equal(whole[name], pieces[name], err_msg=str(name))
@@ -176,7 +176,7 @@ def fitted_in(monkeypatch, net, data, slots):
 def test_an_ensemble_equals_separate_trainings():
     data = patches(10)
     first = network("sailnet", **SETTINGS, on=20)
-    second = network("sailnet", **{**SETTINGS, "target_rate": 0.2, "gamma": 0.1}, on=20, slow_after=4)
+    second = network("sailnet", **{**SETTINGS, "target_rate": 0.2, "gamma": 0.1}, on=20, slow_from=0.4)
     members = [Member(first, 0), Member(second, 7)]
     for member, found in zip(members, ensemble(members, data, run=NUMPY), strict=True):
         alone = member.network.fit(data, seed=member.seed, run=NUMPY)
@@ -212,3 +212,43 @@ def test_repeats_and_other_layers_are_refused():
         net.encode(lively_state(net, data), data, layer="preactivation", run=NUMPY)
     with pytest.raises(ConfigError, match="most_tries"):
         network("sailnet", most_tries=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("copies", [1, 2])
+def test_the_compiled_network_learns_as_a_plain_program(copies):
+    net, data = network("sailnet", **{**SETTINGS, "units": 20}, slow_from=0.5, epochs=3), patches(20, size=6)
+    for seed, state in enumerate(ensemble([Member(net, s) for s in range(copies)], data, run=COMPILED)):
+        Q, W, theta, counts = train(net, shown(net, data, seed), first_weights(net, 36, seed))
+        assert counts.sum() > 100
+        for found, expected in ((state.weights, Q), (state.lateral, W), (state.threshold, theta)):
+            np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+        answers = net.encode(state, data, run=COMPILED).response.values
+        images = data.image.values.reshape(len(answers), -1).astype(float)
+        assert (answers == [respond(image, Q, W, theta)[1].sum(0) for image in images]).all()
+
+
+@pytest.mark.slow
+def test_units_reach_their_rate_and_become_oriented():
+    """About 40 seconds; the same units before learning fit no Gabor function."""
+    from biorep.tuning import tuning
+
+    data = datasets.load("natural-patches", source="photographs", size=8, count=20_000)
+    net = network("sailnet", units=64, gamma=5e-3, epochs=10)
+    state = net.fit(data, seed=0, run=COMPILED)
+    assert report_of(state)["rate"] == pytest.approx(0.05, rel=0.05)
+    gratings = datasets.gratings(size=8, frequencies=[0.0884, 0.125, 0.1768, 0.25])
+    tuned = tuning(net.encode(state, gratings, run=COMPILED))
+    assert ((tuned.selectivity.values > 0.3) & (explained(state.weights.values) > 0.7)).mean() > 0.8
+    assert np.histogram(tuned.preferred_orientation, bins=4, range=(0, 180))[0].min() >= 3
+    assert (explained(first_weights(net, 64, 0)) > 0.7).mean() < 0.1
+
+
+def explained(weights):
+    """Return R2 of Gabor fits to input weights, (unit, 64)."""
+    import xarray as xr
+
+    from biorep.tuning import fit_gabors
+
+    fields = xr.DataArray(weights.reshape(-1, 8, 8), dims=("neuroid", "row", "column"))
+    return fit_gabors(fields).r2.values

@@ -7,10 +7,11 @@ READY := $(VENV)/.ready
 OUT ?= runs
 WORKERS ?= 2
 
-.PHONY: help demo test test-slow test-gpu lint format types benchmarks clean
+.PHONY: help demo test test-slow test-cuda test-gpu lint format types benchmarks clean
 help:
 	@echo "make demo        the quickstart: a table, figures and one HTML page in $(OUT)/quickstart (about 2 minutes)"
 	@echo "make test        the tests (about 3 minutes); make test-slow: the long ones too"
+	@echo "make test-cuda   compiles CUDA code; no device needed"
 	@echo "make test-gpu    the tests that need a CUDA device"
 	@echo "make lint types  ruff and mypy"
 	@echo "make benchmarks  speed, as ratios to named peers, on one thread"
@@ -32,9 +33,18 @@ test: $(READY)
 	@$(BIN)/python -m pytest -q -n $(WORKERS)
 
 test-slow: $(READY)
-	@$(BIN)/python -m pytest -q -m "not gpu and not network"
+	@$(BIN)/python -m pytest -q -m "not gpu and not cuda and not network"
 
-test-gpu: $(READY)
+$(VENV)/.gpu: requirements-gpu.lock $(READY)
+	@echo "Installing the CUDA compiler (once; 0.4 GB)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-gpu.lock
+	@touch $@
+
+test-cuda: $(VENV)/.gpu
+	@echo "Compiling CUDA code"
+	@$(BIN)/python -m pytest -q -m cuda
+
+test-gpu: $(VENV)/.gpu
 	@$(BIN)/python -m pytest -q -m gpu
 
 lint: $(READY)

@@ -98,7 +98,8 @@ def brian_device(name: str, **preferences: Any) -> Iterator[Any]:
             b2.prefs[key] = value
         set_device(name, build_on_run=False)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Brian2's own, not the user's
+            for kind in (DeprecationWarning, ResourceWarning):  # Brian2's and brian2cuda's own, not the user's
+                warnings.simplefilter("ignore", kind)
             yield get_device()
     except Exception as error:
         if type(error).__module__.startswith("brian2"):  # a mistake in the equations of a network

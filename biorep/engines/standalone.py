@@ -42,7 +42,11 @@ class StandaloneProgram:
         if engine == "cpp_standalone":
             facts: tuple[str, ...] = (_compiler(),)
             make: Make = _make
-            with brian_device(engine) as device:
+            # Brian2 adds the folders of the virtual environment: another one would compile everything again.
+            folders: dict[str, Any] = {
+                f"codegen__cpp__{name}": [] for name in ("include_dirs", "library_dirs", "runtime_library_dirs")
+            }
+            with brian_device(engine, **folders) as device:
                 self._generate(blueprint, device)
         else:
             facts, make = self._generate_cuda(blueprint)

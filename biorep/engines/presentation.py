@@ -317,10 +317,10 @@ class Circuit:
             names += [f"watched.{name}" for name in variables]
         return names
 
-    def answer(self, group: Any) -> None:
-        """Count the spikes of a group as the answer that decides whether an image is shown again."""
+    def answer(self, group: Any, event: str = "spike") -> None:
+        """Count the events of a group as the answer that decides whether an image is shown again."""
         import brian2 as b2
 
-        synapses = b2.Synapses(group, self.presenter, on_pre="answer_post += 1", name="to_presenter")
+        synapses = b2.Synapses(group, self.presenter, on_pre="answer_post += 1", on_event=event, name="to_presenter")
         synapses.connect(j="i" if self.layout.neurons == 1 else f"i // {self.layout.neurons}")
         self.add(synapses)

@@ -90,12 +90,12 @@ def euler_number(step: float, tau: float, w_inh: float, active: int) -> float:
     return step / tau * (1 + max(active - 1, 0) * w_inh)
 
 
-def unsettled(on: float, tau: float, w_inh: float) -> float:
-    """Return the share of the slowest deviation from the steady state that is left after the time `on`.
+def unsettled(stimulus: float, tau: float, w_inh: float) -> float:
+    """Return the share of the slowest deviation from the steady state that is left after the time `stimulus`.
 
     Parameters
     ----------
-    on, tau : float
+    stimulus, tau : float
         Time and time constant in the same unit.
     w_inh : float
         Strength of the lateral inhibition. Above 1 a tie is left with the rate (w_inh - 1) / tau, and how long that
@@ -106,17 +106,17 @@ def unsettled(on: float, tau: float, w_inh: float) -> float:
     >>> round(unsettled(60.0, 5.0, 0.6), 3)
     0.008
     """
-    return float(np.exp(-on / tau * min(1.0, abs(1 - w_inh))))
+    return float(np.exp(-stimulus / tau * min(1.0, abs(1 - w_inh))))
 
 
 def bounds_report(
-    step: float, on: float, tau: float, w_inh: float, units: int, active: int | None = None
+    step: float, stimulus: float, tau: float, w_inh: float, units: int, active: int | None = None
 ) -> tuple[dict[str, Any], list[str]]:
     """Check that a simulation is stable and long enough.
 
     Parameters
     ----------
-    step, on, tau : float
+    step, stimulus, tau : float
         Time step, time of a presentation and time constant in ms.
     w_inh : float
         Strength of the lateral inhibition.
@@ -132,7 +132,7 @@ def bounds_report(
     warnings : list of str
         Sentences for the user with the numbers; empty if all is well.
     """
-    worst, left = euler_number(step, tau, w_inh, units), unsettled(on, tau, w_inh)
+    worst, left = euler_number(step, tau, w_inh, units), unsettled(stimulus, tau, w_inh)
     report: dict[str, Any] = {"euler_number_all_active": worst, "unsettled": left}
     found = ""
     if active is not None:
@@ -149,9 +149,9 @@ def bounds_report(
     if left == 1:
         warnings.append("with w_inh = 1 the rates of two units part linearly in time and never settle: choose another")
     elif left > SETTLED:
-        needed = on * np.log(SETTLED) / np.log(left)
+        needed = stimulus * np.log(SETTLED) / np.log(left)
         warnings.append(
-            f"{100 * left:.1f} % of the slowest deviation from the steady state are left after on = {on:g} ms: "
+            f"{100 * left:.1f} % of the slowest deviation from the steady state are left after {stimulus:g} ms: "
             f"{100 * SETTLED:g} % need {np.ceil(needed):g} ms (or a smaller tau, now {tau:g} ms)."
         )
     return report, warnings
@@ -194,5 +194,5 @@ def distance_report(
         return report, []
     return report, [
         f"the rates end up to {100 * error:.0f} % of the largest rate away from their steady state: lower 'step' if "
-        "they oscillate, raise 'on' if they have not settled. The report of the training has the bounds."
+        "they oscillate, raise 'stimulus' if they have not settled. The report of the training has the bounds."
     ]

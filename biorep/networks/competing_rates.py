@@ -6,7 +6,8 @@ Equations 8 and 9 of the paper, for unit i with input current I_i and rate r_i =
 
     dW_ik = eps g(h_i) (norm^p v_k - I_i W_ik),    g = 1 for h >= h*,  -delta for 0 < h < h*,  0 for h <= 0
 
-Every image v finds h = 0 and is shown for ``on`` ms; then the weights change once. R comes from one pool neuron, so
+Every image v finds h = 0 and is shown for ``stimulus`` ms; then the weights change once. R comes from one pool neuron,
+so
 that N units need N lateral synapses; when the weights change, it still is the R of the last step. The threshold h* is
 a share of R by default, because a fixed one depends on the scale of the currents, which shrink while the weights
 converge. The learning rate falls linearly, from presentation to presentation, or stays constant.
@@ -63,8 +64,8 @@ class CompetingRates(SpikingNetwork):
     schedule: Literal["linear", "constant"] = setting("linear", description="linear: the rate falls to 0 at the end")
     tau: float = setting(10.0, gt=0, description="time constant of the rates, ms")
     step: float = setting(0.25, gt=0, description="time step in ms")
-    on: float = setting(120.0, gt=0, description="how long an image is shown, ms")
-    off: float = setting(0.0, ge=0, le=0, description="no rest: every image finds the rates at 0")
+    stimulus: float = setting(120.0, gt=0, description="how long an image is shown, ms")
+    rest: float = setting(0.0, ge=0, le=0, description="no rest: every image finds the rates at 0")
     most_tries: int = setting(1, ge=1, le=1, description="an image is shown once")
     input_norm: float | None = setting(2.0, gt=0, description="divide each image by its Lp norm with this p; null: no")
     init_mean: float = setting(0.0, description="mean of the initial weights, which are normal")
@@ -291,4 +292,4 @@ class CompetingRates(SpikingNetwork):
         active : int, optional
             Largest number of units that are active at once; None: all.
         """
-        return bounds_report(self.step, self.on, self.tau, self.w_inh, self.units, active)
+        return bounds_report(self.step, self.stimulus, self.tau, self.w_inh, self.units, active)

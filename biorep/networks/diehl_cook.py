@@ -32,10 +32,11 @@ from biorep import rng
 from biorep.config import setting
 from biorep.engines.presentation import Circuit
 from biorep.engines.programs import Arrays
+from biorep.networks import one_spike
 from biorep.networks.spiking import SpikingNetwork
 from biorep.schema import describe
 
-REST, RESET, EXCITATION, INHIBITION = "(-65*mV)", "(-65*mV)", "(0*mV)", "(-100*mV)"
+REST, EXCITATION, INHIBITION = "(-65*mV)", "(0*mV)", "(-100*mV)"
 
 
 class DiehlCook(SpikingNetwork):
@@ -55,8 +56,8 @@ class DiehlCook(SpikingNetwork):
         "conductance", description="current: a spike moves the membrane by the weight in mV"
     )
     step: float = setting(0.5, gt=0, description="time step in ms")
-    on: float = setting(350.0, gt=0, description="how long an image is shown, ms")
-    off: float = setting(150.0, ge=0, description="rest after each image, ms")
+    stimulus: float = setting(350.0, gt=0, description="how long an image is shown, ms")
+    rest: float = setting(150.0, ge=0, description="rest after each image, ms")
     peak: float = setting(63.75, gt=0, description="rate of an input neuron for a white pixel, Hz")
     least: float = setting(5.0, ge=0, description="an image answered by fewer spikes is shown again, brighter")
     most_tries: int = setting(8, ge=1, description="how often an image is shown at most")
@@ -71,6 +72,9 @@ class DiehlCook(SpikingNetwork):
     theta_decay: float = setting(1e7, gt=0, description="time constant of the threshold's decay, ms")
     theta_start: float = setting(20.0, ge=0, description="adaptive threshold at the start, mV")
     inhibition_strength: float = setting(17.0, ge=0, description="conductance of a lateral spike (current: mV)")
+    one_spike: bool = setting(
+        False, neutral=False, description="of the neurons that cross in one time step only one spikes (CPU only)"
+    )
     reset_between: bool = setting(False, description="whether training starts every image from rest")
     carry_over: bool = setting(
         False,
@@ -89,8 +93,8 @@ class DiehlCook(SpikingNetwork):
 
     @model_validator(mode="after")
     def _consistent(self) -> DiehlCook:
-        if self.delay > self.off:
-            raise ValueError(f"delay = {self.delay} ms must not be longer than the rest, off = {self.off} ms")
+        if self.delay > self.rest:
+            raise ValueError(f"delay = {self.delay} ms must not be longer than rest = {self.rest} ms")
         return self
 
     # ------------------------------------------------------------------------------------------------ Brian2
@@ -102,7 +106,7 @@ class DiehlCook(SpikingNetwork):
         self._inhibit(circuit, excitatory)
         self._connect(circuit, source, excitatory, learn)
         circuit.tally(excitatory)
-        circuit.answer(excitatory)
+        circuit.answer(excitatory, self._event)
         if self.reset_between if learn else not self.carry_over:
             self._forget(circuit, excitatory)
 
@@ -129,13 +133,15 @@ class DiehlCook(SpikingNetwork):
                     live : 1 (linked)
                     inhibition_strength : 1 ({per_copy})
                     """
-        reset = f"v = {RESET}; pause = {round(5 / self.step)}; count += 1"
+        rest = REST if self._conducts else "(-60*mV)"
+        reset = f"v = {rest}; pause = {round(5 / self.step)}"
+        sent = "count += 1"
         if self.synapse == "conductance":
             model += "dge/dt = -ge/(1*ms) : 1\n"
         if self.inhibition == "pool":
             model += "gpool : 1 (linked)\n" + ("dgself/dt = -gself/(2*ms) : 1\n" if self._conducts else "gself : 1\n")
             model += "gi = gpool - gself : 1\n"
-            reset += "; gself += inhibition_strength"
+            sent += "; gself += inhibition_strength"
         else:
             model += "dgi/dt = -gi/(2*ms) : 1\n" if self._conducts else "gi : 1\n"
         if learn:
@@ -147,22 +153,29 @@ class DiehlCook(SpikingNetwork):
                          dy1/dt = -y1/(20*ms) : 1
                          wsum : 1
                          """
-            reset += "; theta += theta_plus; y1 = 1"
+            reset += "; theta += theta_plus"
+            sent += "; y1 = 1"
             if self.rule == "triplet":
                 model += "dy2/dt = -y2/(40*ms) : 1\n"
-                reset += "; y2 = 1"
+                sent += "; y2 = 1"
         threshold = "v > theta - 72*mV" if self._conducts else "v > theta - 52*mV"
         group = b2.NeuronGroup(
             self.units * circuit.layout.copies,
-            model,
+            model + (one_spike.MODEL if self.one_spike else ""),
             threshold=f"{threshold} and pause <= 0",
-            reset=reset,
+            reset=one_spike.BID + reset if self.one_spike else f"{reset}; {sent}",
+            events=dict(one_spike.EVENTS) if self.one_spike else None,
             method="exact",
             name="excitatory",
         )
+        if self.one_spike:
+            group.run_on_event("fire", sent, when="resets")
+            one_spike.judge(circuit, group, self.units)
         group.live = b2.linked_var(circuit.presenter, "live", index=circuit.copy_of(self.units))
         # It reads the conductances before their own step of the same time step.
-        group.run_regularly(self._membrane(), when="groups", order=-1, name="membrane")
+        group.run_regularly(
+            self._membrane() + (one_spike.EXCESS if self.one_spike else ""), when="groups", order=-1, name="membrane"
+        )
         # When a copy has seen all of its images, it stays at rest while the others go on.
         wake = "awake = live\npause = pause + 1e9*(1 - live)" + (
             "\ntheta = theta*(1 - live*(1 - theta_keep))" if learn else ""
@@ -176,6 +189,11 @@ class DiehlCook(SpikingNetwork):
         if learn:
             circuit.keep("excitatory.y1", *(["excitatory.y2"] if self.rule == "triplet" else []))
         return group
+
+    @property
+    def _event(self) -> str:
+        """The event by which an excitatory neuron reaches others."""
+        return "fire" if self.one_spike else "spike"
 
     @property
     def _conducts(self) -> bool:
@@ -201,7 +219,9 @@ class DiehlCook(SpikingNetwork):
         if self.inhibition == "pool":
             model = "dg/dt = -g/(2*ms) : 1" if self._conducts else "g : 1"
             pool = b2.NeuronGroup(copies, model, method="exact", name="pool")
-            to_pool = b2.Synapses(excitatory, pool, on_pre="g_post += inhibition_strength_pre", name="to_pool")
+            to_pool = b2.Synapses(
+                excitatory, pool, on_pre="g_post += inhibition_strength_pre", on_event=self._event, name="to_pool"
+            )
             to_pool.connect(j=f"i // {units}")
             excitatory.gpool = b2.linked_var(pool, "g", index=circuit.copy_of(units))
             if not self._conducts:
@@ -209,7 +229,13 @@ class DiehlCook(SpikingNetwork):
             circuit.add(pool, to_pool)
             circuit.keep("pool.g")
         elif self.inhibition == "direct":
-            lateral = b2.Synapses(excitatory, excitatory, on_pre="gi_post += inhibition_strength_post", name="lateral")
+            lateral = b2.Synapses(
+                excitatory,
+                excitatory,
+                on_pre="gi_post += inhibition_strength_post",
+                on_event=self._event,
+                name="lateral",
+            )
             lateral.connect(j=others)
             circuit.add(lateral)
         else:
@@ -234,7 +260,7 @@ class DiehlCook(SpikingNetwork):
             order=-1,
             name="inhibitory_membrane",
         )
-        drive = b2.Synapses(excitatory, inhibitory, on_pre="ge_post += 10.4", name="drive")
+        drive = b2.Synapses(excitatory, inhibitory, on_pre="ge_post += 10.4", on_event=self._event, name="drive")
         drive.connect(j="i")
         lateral = b2.Synapses(inhibitory, excitatory, on_pre="gi_post += inhibition_strength_post", name="lateral")
         lateral.connect(j=others)
@@ -258,7 +284,15 @@ class DiehlCook(SpikingNetwork):
                     "target": f"+ potentiation_post*(x_pre - {self.x_target})*({self.w_max} - w)**{self.mu}",
                 }[self.rule]
             )
-        feedforward = b2.Synapses(source, excitatory, model, on_pre=arrive, on_post=on_post, name="feedforward")
+        feedforward = b2.Synapses(
+            source,
+            excitatory,
+            model,
+            on_pre=arrive,
+            on_post=on_post,
+            on_event={"pre": "spike", "post": self._event},
+            name="feedforward",
+        )
         inputs, units = circuit.layout.inputs, self.units
         if circuit.layout.copies == 1:
             feedforward.connect()
@@ -293,7 +327,7 @@ class DiehlCook(SpikingNetwork):
             values |= {
                 "input.tau_x": 0.02,
                 "excitatory.theta_plus": self.theta_plus * 1e-3,
-                "excitatory.theta_keep": float(np.exp(-(self.on + self.off) / self.theta_decay)),
+                "excitatory.theta_keep": float(np.exp(-(self.stimulus + self.rest) / self.theta_decay)),
                 "excitatory.norm": self.norm,
                 "excitatory.depression": self.depression,
                 "excitatory.potentiation": self.potentiation,

@@ -58,8 +58,8 @@ class SAILnet(SpikingNetwork):
     theta_start: float = setting(2.0, gt=0, description="threshold at the start")
     tau: float = setting(10.0, gt=0, description="time constant of the membrane, ms")
     step: float = setting(1.0, gt=0, description="time step in ms")
-    on: float = setting(50.0, gt=0, description="how long a patch is shown, ms")
-    off: float = setting(0.0, ge=0, le=0, description="no rest: every patch finds the network reset")
+    stimulus: float = setting(50.0, gt=0, description="how long a patch is shown, ms")
+    rest: float = setting(0.0, ge=0, le=0, description="no rest: every patch finds the network reset")
     most_tries: int = setting(1, ge=1, le=1, description="a patch is shown once")
 
     # ------------------------------------------------------------------------------------------------ Brian2

@@ -40,8 +40,8 @@ class SpikingNetwork(Network):
 
     units: int
     step: float
-    on: float
-    off: float
+    stimulus: float
+    rest: float
     most_tries: int
     epochs: int = setting(1, ge=0, description="passes over the training images")
 
@@ -214,7 +214,7 @@ class SpikingNetwork(Network):
 
     def timing(self) -> Timing:
         """Return the time of one slot."""
-        return Timing(self.step, self.on, self.off)
+        return Timing(self.step, self.stimulus, self.rest)
 
     def blueprint(self, layout: Layout, learn: bool) -> Blueprint:
         """Return what a simulation of this network is made from."""

@@ -18,7 +18,7 @@ from biorep.engines import Blueprint, cache, prepare, standalone
 from biorep.engines.presentation import Layout, Timing
 from biorep.errors import ConfigError, NumericalError
 
-SMALL = {"units": 6, "peak": 300.0, "norm": 6.0, "on": 30.0, "off": 10.0, "least": 2, "most_tries": 3}
+SMALL = {"units": 6, "peak": 300.0, "norm": 6.0, "stimulus": 30.0, "rest": 10.0, "least": 2, "most_tries": 3}
 LAYOUT = Layout(Timing(1.0, 20.0, 5.0), 3, 3, 2, 4, 2)
 
 

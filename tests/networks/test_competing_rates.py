@@ -19,9 +19,9 @@ from biorep.networks.rule_comparison import compare_with_rank_rule
 
 NUMPY = RunContext(engine="runtime-numpy")
 #: Few steps, stable with six units; 40 time constants leave 1e-7 of a deviation at w_inh 0.6.
-FAST = {"units": 6, "p": 3.0, "step": 2.0, "on": 400.0, "init_mean": 0.5, "init_sd": 0.3}
+FAST = {"units": 6, "p": 3.0, "step": 2.0, "stimulus": 400.0, "init_mean": 0.5, "init_sd": 0.3}
 #: Short presentations, for tests of what is learnt.
-SHORT = {"units": 5, "p": 2.0, "step": 1.0, "on": 20.0, "init_mean": 0.5, "init_sd": 0.3, "rate": 0.1}
+SHORT = {"units": 5, "p": 2.0, "step": 1.0, "stimulus": 20.0, "init_mean": 0.5, "init_sd": 0.3, "rate": 0.1}
 
 
 @pytest.fixture
@@ -142,7 +142,9 @@ def test_the_winner_and_m_minus_one_units_learn_or_all_m_turn_away(h_star, misse
     np.testing.assert_array_equal(absolute.gate(h, np.zeros(1)), [1, 1, 1, -0.4, 0, 0])
 
 
-@pytest.mark.parametrize("settings", [{"on": 10.0}, {"units": 40, "p": 2.0, "tau": 5.0, "w_inh": 0.3, "init_sd": 0.1}])
+@pytest.mark.parametrize(
+    "settings", [{"stimulus": 10.0}, {"units": 40, "p": 2.0, "tau": 5.0, "w_inh": 0.3, "init_sd": 0.1}]
+)
 def test_rates_that_have_not_settled_or_oscillate_are_reported(few, chunks, settings):
     chunks(6)
     net = CompetingRates(**{**FAST, **settings})
@@ -172,7 +174,7 @@ def literal_training(net, images, seed):
     for number, row in enumerate(order):
         v, h = rows[row], np.zeros(net.units)
         current = (np.sign(weights) * np.abs(weights) ** (net.p - 1)) @ v
-        for _ in range(round(net.on / net.step)):
+        for _ in range(round(net.stimulus / net.step)):
             r = np.maximum(h, 0)
             h = h + net.step / net.tau * (current - net.w_inh * (r.sum() - r) - h)
         h_star = net.h_star * (r.sum() if net.h_star_mode == "share" else 1.0)
@@ -260,7 +262,7 @@ def test_the_distance_to_the_steady_state_is_stated():
     assert report["distance_to_steady_state"] == pytest.approx(0.5) and "50 %" in text
 
 
-@pytest.mark.parametrize("wrong", [{"w_inh": -0.1}, {"h_star": 0.0}, {"off": 5.0}, {"most_tries": 2}, {"p": 0.5}])
+@pytest.mark.parametrize("wrong", [{"w_inh": -0.1}, {"h_star": 0.0}, {"rest": 5.0}, {"most_tries": 2}, {"p": 0.5}])
 def test_bad_settings_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         network("competing-rates", **wrong)

@@ -14,7 +14,7 @@ from biorep.networks.base import report_of
 from biorep.networks.ensemble import Member, ensemble
 
 NUMPY = RunContext(engine="runtime-numpy")
-SMALL = {"units": 6, "peak": 300.0, "norm": 6.0, "on": 30.0, "off": 10.0, "least": 2, "most_tries": 3}
+SMALL = {"units": 6, "peak": 300.0, "norm": 6.0, "stimulus": 30.0, "rest": 10.0, "least": 2, "most_tries": 3}
 
 
 def _network(**settings):
@@ -104,7 +104,7 @@ def test_responses_depend_on_the_image_the_seed_and_the_repeat_alone(images, sta
 
 
 def test_carry_over_is_order_dependent(images, state):
-    network = _network(carry_over=True, off=0.0)
+    network = _network(carry_over=True, rest=0.0)
     forward = network.encode(state, images, seed=0, run=NUMPY)["response"].values
     backward = network.encode(state, images.isel(presentation=slice(None, None, -1)), seed=0, run=NUMPY)
     assert (backward["response"].values[::-1] != forward).any()
@@ -125,6 +125,7 @@ def test_pooled_inhibition_equals_direct_inhibition(images):
         {"rule": "target"},
         {"synapse": "current", "norm": 60.0},
         {"delay": 5.0},
+        {"one_spike": True, "synapse": "current", "norm": 60.0, "inhibition_strength": 2.0},
     ],
     ids=lambda settings: next(iter(settings)) + "-" + str(next(iter(settings.values()))),
 )
@@ -163,3 +164,30 @@ def test_bad_input_is_refused(images, state):
         ensemble([Member(_network(), 0), Member(_network(units=7), 0)], images, run=NUMPY)
     with pytest.raises(SplitError):
         _network().fit(images.assign_coords(split=("presentation", ["test"] * 14)), seed=0, run=NUMPY)
+
+
+def test_one_spike_lets_one_neuron_of_a_step_spike(images):
+    """Recorded spikes of the event that synapses see never coincide; without the flag they do."""
+    from biorep.engines import Blueprint, prepare
+    from biorep.engines.chunks import Feeder
+    from biorep.engines.presentation import Layout
+    from biorep.networks.ensemble import _training_list
+
+    steps = {}
+    for one_spike in (False, True):
+        network = _network(one_spike=one_spike, synapse="current", norm=60.0, inhibition_strength=0.0, theta_plus=0.0)
+
+        def build(circuit, network=network):
+            import brian2 as b2
+
+            network.build(circuit, True)
+            circuit.add(b2.EventMonitor(circuit.tallied, network._event, name="events"))
+
+        values = images["image"].values.reshape(14, -1)
+        program = prepare(Blueprint(Layout(network.timing(), 16, 6, 1, 10, 3), build), "runtime-numpy")
+        parameters = {name: np.asarray(value) for name, value in network.parameters(True).items()}
+        feed = Feeder(program, [_training_list(Member(network, 0), values)], parameters, watched=("events.t",))
+        feed.chunk(feed.start(network.initial(16, 0)))
+        steps[one_spike] = np.rint(feed.seen["events.t"] / 0.5e-3).astype(int)
+    assert len(np.unique(steps[False])) < len(steps[False])
+    assert len(np.unique(steps[True])) == len(steps[True]) > 10

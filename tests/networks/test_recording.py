@@ -15,7 +15,9 @@ NUMPY = RunContext(engine="runtime-numpy")
 
 def test_recorded_spikes_are_those_that_are_counted():
     images = biorep.datasets.from_arrays(np.random.default_rng(0).random((5, 4, 4)) * 0.5, [0, 1, 0, 1, 0])
-    network = biorep.network("diehl-cook", units=6, peak=300.0, norm=6.0, on=30.0, off=10.0, least=3, most_tries=3)
+    network = biorep.network(
+        "diehl-cook", units=6, peak=300.0, norm=6.0, stimulus=30.0, rest=10.0, least=3, most_tries=3
+    )
     state = network.fit(images, seed=0, run=NUMPY)
     counts = network.encode(state, images, seed=2, run=NUMPY)["response"].values
     found = record(network, state, images, neurons=[4, 1, 2], seed=2, run=NUMPY)

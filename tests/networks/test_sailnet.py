@@ -129,7 +129,7 @@ def test_counts_of_the_frozen_network_are_those_of_a_plain_program():
     ids=["patch by patch", "slower after 6 patches, the last one flushed", "batches, the last one not full"],
 )
 def test_learning_is_that_of_a_plain_program(settings, count):
-    net, data = network("sailnet", **SETTINGS, **settings, on=20, epochs=1), patches(count)
+    net, data = network("sailnet", **SETTINGS, **settings, stimulus=20, epochs=1), patches(count)
     state = net.fit(data, seed=3, run=NUMPY)
     Q, W, theta, counts = train(net, shown(net, data, 3), first_weights(net, 16, 3), steps=20)
     assert counts.sum() > 10
@@ -162,7 +162,7 @@ def test_no_neuron_has_a_synapse_to_itself_or_to_another_copy():
 @pytest.mark.parametrize("batch", [1, 4])
 def test_chunks_change_nothing(monkeypatch, batch):
     """Bit for bit, where a slot is left for learning from the last patch: `flush` rounds in another order."""
-    net, data = network("sailnet", **SETTINGS, on=20, batch=batch, slow_from=0.5), patches(12)
+    net, data = network("sailnet", **SETTINGS, stimulus=20, batch=batch, slow_from=0.5), patches(12)
     whole, pieces = (fitted_in(monkeypatch, net, data, slots) for slots in (13, 7))
     for name in whole.data_vars:
         np.testing.assert_array_equal(whole[name], pieces[name], err_msg=str(name))
@@ -175,8 +175,8 @@ def fitted_in(monkeypatch, net, data, slots):
 
 def test_an_ensemble_equals_separate_trainings():
     data = patches(10)
-    first = network("sailnet", **SETTINGS, on=20)
-    second = network("sailnet", **{**SETTINGS, "target_rate": 0.2, "gamma": 0.1}, on=20, slow_from=0.4)
+    first = network("sailnet", **SETTINGS, stimulus=20)
+    second = network("sailnet", **{**SETTINGS, "target_rate": 0.2, "gamma": 0.1}, stimulus=20, slow_from=0.4)
     members = [Member(first, 0), Member(second, 7)]
     for member, found in zip(members, ensemble(members, data, run=NUMPY), strict=True):
         alone = member.network.fit(data, seed=member.seed, run=NUMPY)

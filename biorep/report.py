@@ -80,8 +80,16 @@ def figures(plan: PlanRecord) -> Iterator[tuple[str, str, Figure]]:
     if robustness := {name: members for name, members in robustness.items() if members}:
         caption = "Accuracy under attack and noise: mean and range over seeds."
         yield "robustness", caption, plot.accuracy_curves(robustness)
-    for name, runs in groups.items():
-        state = stages.load("state", runs[0].stages["state"])
+    states = {name: [stages.load("state", run.stages["state"]) for run in runs] for name, runs in groups.items()}
+    if learners := {name: members for name, members in states.items() if "online_accuracy" in members[0]}:
+        caption = "Learning of the spiking networks; online accuracy: of labels assigned on the images before."
+        yield "learning", caption, plot.learning_curves(learners)
+    for name in learners:
+        key = groups[name][0].stages["representation"]
+        caption = f"{name}: spikes of each neuron for the test images of each class (first seed)."
+        yield f"occupancy-{name}", caption, plot.occupancy(stages.load("representation", key))
+    for name in groups:
+        state = states[name][0]
         if _has_fields(state):
             caption = f"{name}: weights of the 40 units that win most often (first seed; red positive, blue negative)."
             yield f"fields-{name}", caption, plot.receptive_fields(state)

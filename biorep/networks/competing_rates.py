@@ -7,9 +7,8 @@ Equations 8 and 9 of the paper, for unit i with input current I_i and rate r_i =
     dW_ik = eps g(h_i) (norm^p v_k - I_i W_ik),    g = 1 for h >= h*,  -delta for 0 < h < h*,  0 for h <= 0
 
 Every image v finds h = 0 and is shown for ``stimulus`` ms; then the weights change once. R comes from one pool neuron,
-so
-that N units need N lateral synapses; when the weights change, it still is the R of the last step. The threshold h* is
-a share of R by default, because a fixed one depends on the scale of the currents, which shrink while the weights
+so that N units need N lateral synapses; when the weights change, it still is the R of the last step. The threshold h*
+is a share of R by default, because a fixed one depends on the scale of the currents, which shrink while the weights
 converge. The learning rate falls linearly, from presentation to presentation, or stays constant.
 
 The fast rank rule (`krotov_hopfield.py`) replaces all this by ranks. Its winner is the same, its plasticity is not:

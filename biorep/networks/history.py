@@ -20,8 +20,8 @@ class History:
         Of the images in the order in which they are shown.
     """
 
-    #: Images per entry of the history; after as many, the weight of an answer in the assignment of labels has halved.
-    WINDOW = 2000
+    #: After so many images the weight of an answer in the assignment of labels has halved.
+    HALVED = 2000
     #: Labels are assigned anew after so many images.
     BLOCK = 100
 
@@ -58,7 +58,7 @@ class History:
         if self.per_class.any():
             mean = self.per_class / np.maximum(self.shown_per_class, 1e-9)[:, None]
             self.assigned = np.where(mean.max(0) > 0, mean.argmax(0), -1)
-        fade = 0.5 ** (self.BLOCK / self.WINDOW)
+        fade = 0.5 ** (self.BLOCK / self.HALVED)
         self.per_class *= fade
         self.shown_per_class *= fade
 
@@ -73,8 +73,9 @@ class History:
             self.shown_per_class[label] += 1
 
     def dataset(self) -> xr.Dataset:
-        """Return the history, one entry per window of presentations."""
-        ends = np.array(sorted({*range(self.WINDOW, len(self.labels), self.WINDOW), len(self.labels)} - {0}), int)
+        """Return the history in about twenty entries."""
+        window = max(self.BLOCK, -(-len(self.labels) // 20))
+        ends = np.array(sorted({*range(window, len(self.labels), window), len(self.labels)} - {0}), int)
         starts = np.concatenate([[0], ends])[:-1].astype(int)
         rows = [slice(a, b) for a, b in zip(starts, ends, strict=True)]
         known = [self.correct[r][self.correct[r] >= 0] for r in rows]
@@ -83,6 +84,7 @@ class History:
                 "online_accuracy": ("shown", np.array([k.mean() if len(k) else np.nan for k in known])),
                 "mean_spikes": ("shown", np.array([self.spikes[r].mean() for r in rows])),
                 "shown_again": ("shown", np.array([(self.tries[r] > 1).mean() for r in rows])),
+                "wins": ("neuroid", np.bincount(self.winner[self.winner >= 0], minlength=self.units)),
                 "share_of_winners": (
                     "shown",
                     np.array([len(np.unique(self.winner[r][self.winner[r] >= 0])) / self.units for r in rows]),
@@ -98,6 +100,7 @@ class History:
                 "shown": ("images shown so far", "1"),
                 "online_accuracy": ("share of images classified by labels assigned on the images before", "1"),
                 "mean_spikes": ("spikes per image", "1"),
+                "wins": ("images that the neuroid answered most to", "1"),
                 "shown_again": ("share of images that were shown more than once", "1"),
                 "share_of_winners": ("share of the units that answered most to at least one image", "1"),
                 "mean_theta": ("mean adaptive part of the threshold", "mV"),

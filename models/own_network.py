@@ -1,0 +1,94 @@
+"""A spiking network of your own: one file, one class. `models/own_network.yaml` runs it.
+
+Leaky neurons race for each image: the first to spike silences the others and moves its weights towards the input
+spikes of the last moments. Three things make it a network of biorep:
+
+* `build` adds ordinary Brian2 objects to the circuit. `circuit.poisson_input()` turns images into spikes,
+  `circuit.tally` says whose spikes are the response, `circuit.keep` names what lasts from one chunk to the next;
+* `parameters` and `initial` give the values of variables by name, in SI units, so that nothing is compiled again
+  when they change;
+* `learnt` and `frozen` say which of the variables are the state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from biorep import rng
+from biorep.config import setting
+from biorep.engines.presentation import Circuit
+from biorep.engines.programs import Arrays
+from biorep.networks.spiking import SpikingNetwork
+
+
+class LeakyWinners(SpikingNetwork):
+    """Leaky integrate-and-fire neurons with full lateral inhibition and a prototype rule."""
+
+    kind: str = "own_network.py:LeakyWinners"
+    units: int = setting(50, ge=2, description="neurons")
+    step: float = setting(1.0, gt=0, description="time step, ms")
+    stimulus: float = setting(100.0, gt=0, description="how long an image is shown, ms")
+    rest: float = setting(0.0, ge=0, description="rest after each image, ms")
+    most_tries: int = setting(1, ge=1, description="how often an image is shown at most")
+    peak: float = setting(100.0, gt=0, description="rate of an input neuron for a white pixel, Hz")
+    rate: float = setting(0.02, gt=0, le=1, description="share of the way to the input that a winner moves")
+    rise: float = setting(0.05, ge=0, description="rise of the threshold per spike, as a share")
+    fall: float = setting(0.002, ge=0, lt=1, description="fall of the threshold per image, as a share")
+
+    def build(self, circuit: Circuit, learn: bool) -> None:
+        """Add the network to a circuit; see `SpikingNetwork.build`."""
+        import brian2 as b2
+
+        copies, units, inputs = circuit.layout.copies, self.units, circuit.layout.inputs
+        source = circuit.poisson_input(trace=learn)
+        cells = b2.NeuronGroup(
+            units * copies,
+            """dv/dt = -v/(50*ms) : 1
+               theta : 1
+               rise : 1 (constant)
+               fall : 1 (constant)
+               rate : 1 (constant)
+               count : 1""",
+            threshold="v > theta",
+            reset="v = 0; count += 1" + ("; theta *= 1 + rise" if learn else ""),
+            method="exact",
+            name="cells",
+        )
+        lateral = b2.Synapses(cells, cells, on_pre="v_post = 0", name="lateral")
+        lateral.connect(condition=f"i // {units} == j // {units} and i != j")
+        model, on_post = "w : 1", "w += rate_post*(x_pre - w)" if learn else None
+        forward = b2.Synapses(source, cells, model, on_pre="v_post += w", on_post=on_post, name="forward")
+        forward.connect(j=f"k for k in range((i//{inputs})*{units}, (i//{inputs} + 1)*{units})")
+        circuit.at_onset(cells, "v = 0" + ("\ntheta *= 1 - fall" if learn else ""))
+        circuit.add(cells, lateral, forward)
+        circuit.tally(cells)
+        circuit.keep("cells.theta", "forward.w")
+
+    def parameters(self, learn: bool) -> dict[str, float]:
+        """Return the values of the parameters."""
+        values = {"input.peak": self.peak, "cells.rate": self.rate}
+        return values | {"cells.rise": self.rise, "cells.fall": self.fall, "input.tau_x": 0.02} if learn else values
+
+    def initial(self, inputs: int, seed: int) -> Arrays:
+        """Return the variables before learning: weak random weights."""
+        draws: Any = rng.stream(seed, "own-network", "weights").random(inputs * self.units)
+        return {"forward.w": 0.2 + 0.1 * draws, "cells.theta": np.full(self.units, 3.0)}
+
+    def at_rest(self, inputs: int) -> Arrays:
+        """Return the fast variables at rest: all are 0."""
+        return {}
+
+    def learnt(self, arrays: Arrays, inputs: int) -> xr.Dataset:
+        """Return weights and thresholds as a state."""
+        weights = arrays["forward.w"].reshape(inputs, self.units).T
+        state = xr.Dataset({"weights": (("neuroid", "input"), weights), "theta": ("neuroid", arrays["cells.theta"])})
+        state["weights"].attrs.update(long_name="input weights", units="1")
+        state["theta"].attrs.update(long_name="threshold", units="1")
+        return state
+
+    def frozen(self, state: xr.Dataset) -> Arrays:
+        """Return the variables of a state."""
+        return {"forward.w": state["weights"].values.T.ravel(), "cells.theta": state["theta"].values}

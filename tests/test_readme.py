@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from biorep import batch
+from biorep.context import RunContext
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
@@ -28,10 +29,20 @@ def test_the_first_example(capsys):
 
 def test_opening_results(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    batch.execute(batch.read("quickstart", ["name=quickstart"], shrunk=True), "runs", say=lambda line: None)
+    plan = batch.read("quickstart", ["name=quickstart"], shrunk=True)
+    batch.execute(plan, "runs", run=RunContext(engine="runtime-numpy"), say=lambda line: None)
     scope: dict[str, object] = {}
     exec("import biorep\n" + BLOCKS[1], scope)
-    assert set(scope["tree"].children) == {"readout", "spectrum", "robustness"}
+    assert set(scope["tree"].children) == {"readout", "spectrum", "surrogate", "robustness"}
+
+
+@pytest.mark.slow
+def test_the_spiking_example(capsys):
+    import biorep
+
+    images = {split: biorep.datasets.load("digits", split) for split in ("train", "test")}
+    exec(BLOCKS[2], {"biorep": biorep, "images": images})
+    assert float(re.search(r"accuracy (\S+)", capsys.readouterr().out).group(1)) > 0.85
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ class RuntimeProgram:
             circuit = blueprint.circuit()
             self.state, self.recorded = tuple(circuit.state), circuit.recorded
             self.sizes = {group.name: len(group) for group in circuit.objects if type(group).__name__ == "NeuronGroup"}
+            del circuit  # here, where Brian2 does not complain that it was never simulated
 
     def _device(self) -> Any:
         return brian_device("runtime", codegen__target=self.engine.removeprefix("runtime-"))

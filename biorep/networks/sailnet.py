@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import xarray as xr
+from pydantic import model_validator
 
 from biorep import rng
 from biorep.config import setting
@@ -61,6 +62,12 @@ class SAILnet(SpikingNetwork):
     stimulus: float = setting(50.0, gt=0, description="how long a patch is shown, ms")
     rest: float = setting(0.0, ge=0, le=0, description="no rest: every patch finds the network reset")
     most_tries: int = setting(1, ge=1, le=1, description="a patch is shown once")
+
+    @model_validator(mode="after")
+    def _stable(self) -> SAILnet:
+        if not self.step < self.tau:
+            raise ValueError(f"step = {self.step} ms must be shorter than tau = {self.tau} ms")
+        return self
 
     # ------------------------------------------------------------------------------------------------ Brian2
 
@@ -191,6 +198,7 @@ class SAILnet(SpikingNetwork):
             "feedforward.Q": weights.T.ravel(),
             "lateral.W": np.zeros(self.units * (self.units - 1)),
             "cells.threshold": np.full(self.units, self.theta_start),
+            "presenter.live": np.zeros(1),  # no slot has ended before the first one
         }
 
     @property

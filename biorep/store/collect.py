@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     import xarray as xr
 
 #: Kinds that are collected over the runs of a plan; states and representations are opened one by one.
-COLLECTED = ("readout", "spectrum", "robustness")
+COLLECTED = ("readout", "surrogate", "spectrum", "robustness")
 #: Too large to be copied, or different in shape for every network.
 PER_STAGE = ("title", "history", "created_at", "warnings", "biorep_config", "biorep_config_hash", "biorep_seed")
-LEFT_OUT = {"readout": ("readout_weights", "readout_bias", "fitted_stimulus_id", "class")}
+LEFT_OUT = {
+    "readout": ("readout_weights", "readout_bias", "fitted_stimulus_id", "class"),
+    "surrogate": ("log_gain", "offset", "fitted_stimulus_id"),
+}
 
 
 def open(folder: str | Path) -> xr.DataTree:
@@ -31,7 +34,7 @@ def open(folder: str | Path) -> xr.DataTree:
     Returns
     -------
     xr.DataTree
-        One child per kind of result: ``readout``, ``spectrum``, ``robustness``. What a plan varied are dims (for
+        One child per kind of result: ``readout``, ``surrogate``, ``spectrum``, ``robustness``. What a plan varied are dims (for
         example `network` and `seed`); when the combinations are not complete there is one dim `run` instead.
         For a single run also ``state`` and ``representation``.
 

@@ -7,8 +7,10 @@ import pytest
 import xarray as xr
 
 import biorep
+from biorep import datasets
 from biorep.bridge import Readout, predict, score
 from biorep.errors import DataError, SplitError
+from biorep.networks.base import representation
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +125,23 @@ def test_one_class_is_an_error(coded):
     zeros = coded["train"].isel(presentation=np.flatnonzero(coded["train"]["label"].values == 0))
     with pytest.raises(DataError, match="at least two classes"):
         Readout().fit(zeros)
+
+
+def _representation(counts, labels):
+    data = datasets.from_arrays(np.zeros((len(counts), 2, 2)), labels, class_names=["a", "b"])
+    return representation(np.asarray(counts, np.float32), data, layer="response", kind="test")
+
+
+def test_assignment_lets_neuroids_vote_for_the_class_they_answer_most_to():
+    """Diehl & Cook's label readout, with numbers that can be followed by hand."""
+    import json
+
+    counts = np.array([[4, 0, 1, 0], [2, 1, 0, 0], [0, 5, 3, 0], [0, 3, 3, 0]], np.float32)
+    data = _representation(counts, [0, 0, 1, 1])
+    fitted = Readout(source="assignment").fit(data)
+    np.testing.assert_allclose(fitted["readout_weights"].values, [[1, 0, 0, 0], [0, 0.5, 0.5, 0]])
+    assert fitted["readout_bias"].values.tolist() == [0, 0]
+    assert json.loads(fitted.attrs["report"]) == {"fewest_voters": 1, "most_voters": 2}
+    # A third class that nobody votes for.
+    fitted = Readout(source="assignment").fit(_representation(counts[:, :1], [0, 0, 1, 1]))
+    assert "no neuroid votes for class" in fitted.attrs["warnings"]

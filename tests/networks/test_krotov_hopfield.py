@@ -95,7 +95,7 @@ def test_a_killed_training_resumes_and_ends_bit_for_bit_the_same(digits, tmp_pat
 def test_a_checkpoint_of_another_training_or_a_damaged_one_is_not_used(tiny, tmp_path, monkeypatch, content):
     network = KrotovHopfield(units=10, k=2, epochs=4, batch_size=5)
     run = RunContext(checkpoint=tmp_path, checkpoint_every=0)
-    monkeypatch.setattr("biorep.networks.krotov_hopfield._Checkpoint.remove", lambda self: None)
+    monkeypatch.setattr("biorep.checkpoint.Checkpoint.remove", lambda self: None)
     network.fit(tiny, seed=0, run=run)
     (path,) = tmp_path.iterdir()
     if content is not None:

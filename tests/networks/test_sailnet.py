@@ -20,9 +20,10 @@ SETTINGS = {"units": 6, "target_rate": 0.4, "alpha": 0.05, "beta": 0.02, "gamma"
 
 
 @pytest.fixture(autouse=True)
-def one_chunk(monkeypatch):
-    """One chunk for a dozen patches: what takes time here is to put a simulation together."""
-    monkeypatch.setattr(spiking, "CHUNKS", (12,))
+def one_chunk(monkeypatch, request):
+    """One chunk for a dozen patches: what takes time in a short simulation is to put it together."""
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr(spiking, "CHUNKS", (12,))
 
 
 def patches(count=12, size=4, seed=0):
@@ -212,6 +213,15 @@ def test_repeats_and_other_layers_are_refused():
         net.encode(lively_state(net, data), data, layer="preactivation", run=NUMPY)
     with pytest.raises(ConfigError, match="most_tries"):
         network("sailnet", most_tries=2)
+    with pytest.raises(ConfigError, match="shorter than tau"):
+        network("sailnet", step=10)
+
+
+def test_no_epoch_leaves_the_first_weights():
+    net, data = network("sailnet", units=6, epochs=0), patches(3)
+    state = net.fit(data, seed=2, run=NUMPY)
+    np.testing.assert_array_equal(state.weights, first_weights(net, 16, 2))
+    assert (state.lateral.values == 0).all()
 
 
 @pytest.mark.slow

@@ -34,8 +34,8 @@ def open(folder: str | Path) -> xr.DataTree:
     Returns
     -------
     xr.DataTree
-        One child per kind of result: ``readout``, ``surrogate``, ``spectrum``, ``robustness``. What a plan varied are dims (for
-        example `network` and `seed`); when the combinations are not complete there is one dim `run` instead.
+        One child per kind of result: ``readout``, ``surrogate``, ``spectrum``, ``robustness``. What a plan varied are
+        dims (for example `network` and `seed`); when the combinations are not complete there is one dim `run` instead.
         For a single run also ``state`` and ``representation``.
 
     Raises

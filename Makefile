@@ -9,8 +9,8 @@ WORKERS ?= 2
 
 .PHONY: help demo test test-slow test-cuda test-gpu lint format types benchmarks clean
 help:
-	@echo "make demo        the quickstart: a table, figures and one HTML page in $(OUT)/quickstart (about 2 minutes)"
-	@echo "make test        the tests (about 3 minutes); make test-slow: the long ones too"
+	@echo "make demo        the quickstart: a table, figures and one HTML page in $(OUT)/quickstart (two to three minutes)"
+	@echo "make test        the tests (about 5 minutes); make test-slow: the long ones too"
 	@echo "make test-cuda   compiles CUDA code; no device needed"
 	@echo "make test-gpu    the tests that need a CUDA device"
 	@echo "make lint types  ruff and mypy"

@@ -22,6 +22,7 @@ Front. Comput. Neurosci. 9:99. `models/diehl_cook_2015_mnist.yaml` has the setti
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -32,7 +33,7 @@ from biorep import rng
 from biorep.config import setting
 from biorep.engines.presentation import Circuit
 from biorep.engines.programs import Arrays
-from biorep.networks import one_spike
+from biorep.networks import lateral_inhibition, one_spike
 from biorep.networks.spiking import SpikingNetwork
 from biorep.schema import describe
 
@@ -43,6 +44,10 @@ class DiehlCook(SpikingNetwork):
     """Spiking winner-takes-all network of Diehl & Cook (2015)."""
 
     reference: ClassVar[str] = "Diehl & Cook (2015), Front. Comput. Neurosci. 9:99"
+    remedies: ClassVar[Mapping[str, str]] = {
+        "silence": "Raise 'peak' or 'most_tries', or lower 'theta_plus'.",
+        "runaway": "Lower 'step', or raise 'inhibition_strength'.",
+    }
 
     kind: Literal["diehl-cook"] = "diehl-cook"
     units: int = setting(400, ge=1, description="excitatory neurons")
@@ -103,7 +108,7 @@ class DiehlCook(SpikingNetwork):
         """Add the network's objects; see `SpikingNetwork.build`."""
         source = circuit.poisson_input(trace=learn)
         excitatory = self._excitatory(circuit, learn)
-        self._inhibit(circuit, excitatory)
+        lateral_inhibition.connect(self, circuit, excitatory, self._event)
         self._connect(circuit, source, excitatory, learn)
         circuit.tally(excitatory)
         circuit.answer(excitatory, self._event)
@@ -209,64 +214,6 @@ class DiehlCook(SpikingNetwork):
                    v = v + int(pause <= 0)*(({REST} - v)*{float(-np.expm1(-share))!r} - gi*mV)"""
         return code + ("\ngself = 0" if self.inhibition == "pool" else "\ngi = 0")
 
-    def _inhibit(self, circuit: Circuit, excitatory: Any) -> None:
-        import brian2 as b2
-
-        copies, units = circuit.layout.copies, self.units
-        others = "k for k in range(N_pre) if k != i"
-        if copies > 1:
-            others = f"k for k in range((i//{units})*{units}, (i//{units} + 1)*{units}) if k != i"
-        if self.inhibition == "pool":
-            model = "dg/dt = -g/(2*ms) : 1" if self._conducts else "g : 1"
-            pool = b2.NeuronGroup(copies, model, method="exact", name="pool")
-            to_pool = b2.Synapses(
-                excitatory, pool, on_pre="g_post += inhibition_strength_pre", on_event=self._event, name="to_pool"
-            )
-            to_pool.connect(j=f"i // {units}")
-            excitatory.gpool = b2.linked_var(pool, "g", index=circuit.copy_of(units))
-            if not self._conducts:
-                pool.run_regularly("g = 0", when="groups", order=0, name="pool_clear")
-            circuit.add(pool, to_pool)
-            circuit.keep("pool.g")
-        elif self.inhibition == "direct":
-            lateral = b2.Synapses(
-                excitatory,
-                excitatory,
-                on_pre="gi_post += inhibition_strength_post",
-                on_event=self._event,
-                name="lateral",
-            )
-            lateral.connect(j=others)
-            circuit.add(lateral)
-        else:
-            self._layer_of_inhibition(circuit, excitatory, others)
-
-    def _layer_of_inhibition(self, circuit: Circuit, excitatory: Any, others: str) -> None:
-        import brian2 as b2
-
-        share = self.step / 10
-        inhibitory = b2.NeuronGroup(
-            len(excitatory),
-            "v : volt\npause : 1\ndge/dt = -ge/(1*ms) : 1",
-            threshold="v > -40*mV and pause <= 0",
-            reset=f"v = -45*mV; pause = {round(2 / self.step)}",
-            method="exact",
-            name="inhibitory",
-        )
-        inhibitory.run_regularly(
-            f"""pause = clip(pause - 1, 0, inf)
-                v = v + int(pause <= 0)*((v + {share}*(-60*mV + ge*{EXCITATION}))/(1 + {share}*(1 + ge)) - v)""",
-            when="groups",
-            order=-1,
-            name="inhibitory_membrane",
-        )
-        drive = b2.Synapses(excitatory, inhibitory, on_pre="ge_post += 10.4", on_event=self._event, name="drive")
-        drive.connect(j="i")
-        lateral = b2.Synapses(inhibitory, excitatory, on_pre="gi_post += inhibition_strength_post", name="lateral")
-        lateral.connect(j=others)
-        circuit.add(inhibitory, drive, lateral)
-        circuit.keep("inhibitory.v", "inhibitory.pause", "inhibitory.ge")
-
     def _connect(self, circuit: Circuit, source: Any, excitatory: Any, learn: bool) -> None:
         import brian2 as b2
 
@@ -333,6 +280,12 @@ class DiehlCook(SpikingNetwork):
                 "excitatory.potentiation": self.potentiation,
             }
         return values
+
+    def time_constants(self) -> dict[str, float]:
+        """Return the time constants in ms; those of the traces are longer."""
+        if not self._conducts:
+            return {"membrane": 100.0}
+        return {"excitatory conductance": 1.0, "inhibitory conductance": 2.0}
 
     def initial(self, inputs: int, seed: int) -> Arrays:
         """Return the variables before learning, SI units."""

@@ -16,7 +16,7 @@ from biorep.engines.counter import draw_key
 from biorep.engines.programs import Arrays
 from biorep.errors import ConfigError, NumericalError
 from biorep.networks.base import flat_images, image_shape, set_report
-from biorep.networks.health import learning_report
+from biorep.networks.health import coarse_steps, learning_report
 from biorep.networks.history import History
 from biorep.networks.spiking import SpikingNetwork, feeder, side_by_side
 
@@ -82,9 +82,11 @@ def ensemble(members: Sequence[Member], dataset: xr.Dataset, *, run: RunContext 
         _check_finite(arrays, first.kind)
         state = member.network.learnt(arrays, inputs).merge(history.dataset())
         state.attrs |= {"image_shape": list(image_shape(dataset)), "engine": feed.program.engine}
-        report, warnings = learning_report(state, history, int(progress.slots[copy]))
-        set_report(state, report | member.network.report(state), warnings)
-        states.append(member.network.judged(state, images))
+        network = member.network
+        report, warnings = learning_report(state, history, int(progress.slots[copy]), network.remedies)
+        warnings += coarse_steps(network.step, network.time_constants())
+        set_report(state, report | network.report(state), warnings)
+        states.append(network.judged(state, images))
     checkpoint.remove()
     return states
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,16 @@ if TYPE_CHECKING:
     from biorep.networks.history import History
 
 
-def learning_report(state: xr.Dataset, history: History, slots: int) -> tuple[dict[str, Any], list[str]]:
+#: What to do about silence and about too many spikes, if a network does not say it better in `remedies`.
+REMEDIES = {
+    "silence": "Make the input stronger, or the thresholds lower.",
+    "runaway": "Lower 'step', or raise the inhibition.",
+}
+
+
+def learning_report(
+    state: xr.Dataset, history: History, slots: int, remedies: Mapping[str, str] = REMEDIES
+) -> tuple[dict[str, Any], list[str]]:
     """Judge a training.
 
     Parameters
@@ -23,6 +33,8 @@ def learning_report(state: xr.Dataset, history: History, slots: int) -> tuple[di
         The answers to all images.
     slots : int
         Slots that were used: more than images, if images were shown again.
+    remedies : mapping of str to str
+        What to do, see `REMEDIES`.
 
     Returns
     -------
@@ -48,30 +60,26 @@ def learning_report(state: xr.Dataset, history: History, slots: int) -> tuple[di
         weights = state["weights"].values
         largest = weights.max()
         report["share_weights_saturated"] = float((weights > 0.99 * largest).mean()) if largest > 0 else 0.0
-    return report, _learning_warnings(report)
+    return report, _learning_warnings(report, remedies)
 
 
-def _learning_warnings(report: dict[str, Any]) -> list[str]:
+def _learning_warnings(report: dict[str, Any], remedies: Mapping[str, str]) -> list[str]:
     warnings = []
     if report.get("share_silent", 0) > 0.1:
-        warnings.append(
-            f"{100 * report['share_silent']:.0f} % of the last images got no spike. Raise 'peak' or 'most_tries', or "
-            "lower 'theta_plus'."
-        )
+        warnings.append(f"{100 * report['share_silent']:.0f} % of the last images got no spike. {remedies['silence']}")
     if report.get("share_used", 1) < 0.5:
         warnings.append(
             f"only {100 * report['share_used']:.0f} % of the {report['units']} units answered most to one of the last "
             "images. Show more images, or use fewer units."
         )
     if report.get("mean_spikes", 0) > 1000:
-        warnings.append(
-            f"{report['mean_spikes']:.0f} spikes per image: the network runs away. Lower 'step', or raise the "
-            "inhibition."
-        )
+        warnings.append(f"{report['mean_spikes']:.0f} spikes per image: the network runs away. {remedies['runaway']}")
     return warnings
 
 
-def encoding_report(counts: np.ndarray, tries: np.ndarray) -> tuple[dict[str, Any], list[str]]:
+def encoding_report(
+    counts: np.ndarray, tries: np.ndarray, remedies: Mapping[str, str] = REMEDIES
+) -> tuple[dict[str, Any], list[str]]:
     """Judge the answers of a frozen network.
 
     Parameters
@@ -79,6 +87,8 @@ def encoding_report(counts: np.ndarray, tries: np.ndarray) -> tuple[dict[str, An
     counts : (repeat, presentation, neuroid) array
     tries : (repeat * presentation,) array
         How often each image was shown.
+    remedies : mapping of str to str
+        What to do, see `REMEDIES`.
 
     Returns
     -------
@@ -105,7 +115,7 @@ def encoding_report(counts: np.ndarray, tries: np.ndarray) -> tuple[dict[str, An
     if report["share_silent_images"] > 0.1:
         warnings.append(
             f"{100 * report['share_silent_images']:.0f} % of the images got no spike: a readout can only guess them. "
-            "Raise 'most_tries' or 'peak'."
+            f"{remedies['silence']}"
         )
     if report["share_silent_neurons"] > 0.5:
         warnings.append(
@@ -113,3 +123,21 @@ def encoding_report(counts: np.ndarray, tries: np.ndarray) -> tuple[dict[str, An
             "fewer units."
         )
     return report, warnings
+
+
+def coarse_steps(step: float, constants: Mapping[str, float]) -> list[str]:
+    """Return a warning for each process that is faster than the time step.
+
+    Parameters
+    ----------
+    step : float
+        Time step, ms.
+    constants : mapping of str to float
+        Time constants in ms by the name of what decays.
+    """
+    return [
+        f"step = {step:g} ms is longer than the time constant of the {name}, {constant:g} ms: it is over before "
+        f"the next step, and the network is another one than its equations say. Set 'step' to {constant / 2:g} or less."
+        for name, constant in constants.items()
+        if step > constant
+    ]

@@ -23,6 +23,7 @@ spiking neurons can account for the diverse shapes of V1 simple cell receptive f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -43,6 +44,10 @@ class SAILnet(SpikingNetwork):
     accepts: ClassVar[tuple[float, float] | None] = None  # signed: whitened patches
     noisy: ClassVar[bool] = False
     reference: ClassVar[str] = "Zylberberg, Murphy & DeWeese (2011), PLoS Comput. Biol. 7:e1002250"
+    remedies: ClassVar[Mapping[str, str]] = {
+        "silence": "Show more patches, so that the thresholds settle, or lower 'theta_start'.",
+        "runaway": "Lower 'step' or 'target_rate'.",
+    }
     swept: ClassVar[frozenset[str]] = frozenset(
         ("target_rate", "alpha", "beta", "gamma", "theta_start", "slow_from", "slow_factor")
     )

@@ -8,7 +8,7 @@ chunks, checkpoints, copies and repeats, is here and in `biorep.engines`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +23,7 @@ from biorep.engines.presentation import Circuit, Layout, Timing
 from biorep.engines.programs import Arrays, Blueprint
 from biorep.errors import ConfigError
 from biorep.networks.base import Layer, Network, flat_images, representation, set_report
-from biorep.networks.health import encoding_report
+from biorep.networks.health import REMEDIES, encoding_report
 from biorep.schema import check_dataset, describe
 
 #: Slots of a chunk: the largest of these that the list of presentations fills. Few sizes, because each is compiled.
@@ -37,6 +37,8 @@ class SpikingNetwork(Network):
     slow_to_encode: ClassVar[bool] = True
     #: Whether repeats of an image differ.
     noisy: ClassVar[bool] = True
+    #: What the health report advises, see `biorep.networks.health`.
+    remedies: ClassVar[Mapping[str, str]] = REMEDIES
 
     units: int
     step: float
@@ -71,6 +73,10 @@ class SpikingNetwork(Network):
     @abstractmethod
     def at_rest(self, inputs: int) -> Arrays:
         """Return the fast variables of one copy at rest, SI units; what is not named is 0."""
+
+    def time_constants(self) -> dict[str, float]:
+        """Return the time constants in ms by the name of what decays; a longer `step` is warned of."""
+        return {}
 
     def prepare_images(self, images: np.ndarray) -> np.ndarray:
         """Return images, (presentation, input), as the network is to be shown them."""
@@ -201,7 +207,7 @@ class SpikingNetwork(Network):
         result["tries"] = (("repeat", "presentation")[-len(shape) :], tries.reshape(shape))
         result.attrs |= {"engine": feed.program.engine}
         describe(result, {"tries": ("how often the image was shown until it was answered", "1")})
-        set_report(result, *encoding_report(counts.reshape(count, n, -1), tries))
+        set_report(result, *encoding_report(counts.reshape(count, n, -1), tries, self.remedies))
         return result
 
     def settings_of_shape(self) -> dict[str, object]:

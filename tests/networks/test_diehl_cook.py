@@ -145,6 +145,14 @@ def test_dark_images_get_no_answer_and_a_warning(state):
     assert "100 % of the images got no spike" in result.attrs["warnings"]
 
 
+def test_steps_longer_than_a_time_constant_are_warned_of_with_the_number(images):
+    coarse = _network(step=1.5, stimulus=60.0, rest=21.0).fit(images, seed=0, run=NUMPY)
+    assert (
+        "step = 1.5 ms is longer than the time constant of the excitatory conductance, 1 ms" in coarse.attrs["warnings"]
+    )
+    assert "inhibitory conductance" not in coarse.attrs["warnings"]
+
+
 def test_bad_input_is_refused(images, state):
     negative = images.assign(image=images["image"] - 1)
     negative["image"].attrs = images["image"].attrs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import numpy as np
 import pytest
@@ -44,3 +45,24 @@ def tiny():
     images = generator.random((20, 4, 4)) * 0.5
     images[labels == 1, :2] += 0.5
     return datasets.from_arrays(images, labels, class_names=["low", "high"])
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a function that makes a disk of so many bytes and returns its folder; skips where none can be mounted."""
+    mounted = []
+
+    def make(size):
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("needs the right to mount a small disk")
+        mounted.append(folder)
+        return folder
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

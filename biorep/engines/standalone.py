@@ -78,7 +78,10 @@ class StandaloneProgram:
         circuit = blueprint.circuit(single=single)
         network = circuit.network()
         network.run(circuit.duration, namespace={}, report=REPORT, report_period=1 * b2.second)
-        device.build(directory=str(self.project), compile=False, run=False)
+        try:
+            device.build(directory=str(self.project), compile=False, run=False)
+        except OSError as error:
+            raise _full(self.project) from error
         self.state, self.recorded = tuple(circuit.state), circuit.recorded
         self.sizes = {group.name: len(group) for group in circuit.objects if isinstance(group, b2.NeuronGroup)}
         self.variables = {}
@@ -165,7 +168,7 @@ def _full(folder: Path) -> StoreError:
     free = shutil.disk_usage(folder).free / 2**20
     return StoreError(
         f"the simulation could not write its files in {folder} ({free:.0f} MiB free). Free some space, or set TMPDIR "
-        "to a folder on another disk, then repeat the command: it goes on after the last finished chunk."
+        "to a folder on another disk, then repeat the command: finished chunks and stages are not repeated."
     )
 
 
@@ -186,9 +189,12 @@ def _compiler() -> str:
 
 def _make(project: Path, jobs: int) -> Path:
     """Compile a generated C++ project and return its binary."""
-    answer = subprocess.run(["make", f"-j{jobs}"], cwd=project, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "LC_ALL": "C"}  # messages that can be recognised
+    command = ["make", f"-j{jobs}"]
+    answer = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, env=environment)
     if answer.returncode or not (project / "main").is_file():
         last = "\n".join(answer.stderr.strip().splitlines()[-15:])
-        free = shutil.disk_usage(project).free / 2**20
-        raise ConfigError(f"compiling the simulation in {project} failed ({free:.0f} MiB free there):\n{last}")
+        if "No space left" in answer.stderr:
+            raise _full(project)
+        raise ConfigError(f"compiling the simulation in {project} failed:\n{last}")
     return project / "main"

@@ -157,6 +157,7 @@ class DiehlCook(SpikingNetwork):
                          potentiation : 1 ({per_copy})
                          dy1/dt = -y1/(20*ms) : 1
                          wsum : 1
+                         scale : 1
                          """
             reset += "; theta += theta_plus"
             sent += "; y1 = 1"
@@ -253,11 +254,14 @@ class DiehlCook(SpikingNetwork):
         if learn:
             # The updater of a summed variable runs in every step unless it is moved to the clock of the slots.
             feedforward.summed_updaters["wsum_post"]._clock = circuit.slot
-            feedforward.run_regularly(
-                "w = w*(1 + awake_post*(norm_post/clip(wsum_post, 1e-9, inf) - 1))",
+            excitatory.run_regularly(
+                "scale = 1 + awake*(norm/clip(wsum, 1e-9, inf) - 1)",
                 clock=circuit.slot,
-                when="before_thresholds",
-                name="normalise",
+                when="after_groups",
+                name="scaling",
+            )
+            feedforward.run_regularly(
+                "w = w*scale_post", clock=circuit.slot, when="before_thresholds", name="normalise"
             )
 
     # ------------------------------------------------------------------------------------------------ values

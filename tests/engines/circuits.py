@@ -23,20 +23,51 @@ def relay(circuit):
     circuit.answer(source)
 
 
+def chance(seed):
+    """Return the builder of neurons that spike by Brian2's own `rand()`, with p = 0.2 per step, whatever is shown."""
+
+    def build(circuit):
+        import brian2 as b2
+
+        source = circuit.poisson_input()
+        b2.seed(seed)
+        group = b2.NeuronGroup(
+            circuit.layout.copies * circuit.layout.neurons,
+            "count : 1",
+            threshold="rand() < 0.2",
+            reset="count += 1",
+            name="chance",
+        )
+        circuit.add(group)
+        circuit.tally(group)
+        circuit.answer(source)
+
+    return build
+
+
 def showing(images, seed=0, order=None):
     order = np.arange(len(images)) if order is None else np.asarray(order)
     return Showing(np.asarray(images, float), order, np.array([draw_key(seed, int(k)) for k in order]))
 
 
 def relayed(
-    images, *, engine="runtime-numpy", slots=4, least=0.0, most_tries=1, peak=100.0, showings=None, timing=None
+    images,
+    *,
+    engine="runtime-numpy",
+    slots=4,
+    least=0.0,
+    most_tries=1,
+    peak=100.0,
+    showings=None,
+    timing=None,
+    build=relay,
 ):
-    """Show images to a relay; return counts and tries per presentation of each copy, and the slots used."""
+    """Show images to a circuit; return counts and tries per presentation of each copy, and the slots used."""
     showings = showings or [showing(images)]
     inputs = np.shape(images)[1]
     timing = timing or Timing(1.0, 50.0, 10.0)
     layout = Layout(timing, inputs, inputs, len(showings), slots, most_tries)
-    program = prepare(Blueprint(layout, relay), engine)
+    program = prepare(Blueprint(layout, build), engine)
     gain = {"presenter.least": least, "presenter.gain_step": 0.5, "input.peak": peak}
     if len(showings) > 1:
         gain = {name: np.full(program.size(name), value) for name, value in gain.items()}

@@ -10,13 +10,14 @@ import time
 
 import numpy as np
 import pytest
-from circuits import relay, relayed
+from circuits import chance, relay, relayed
+from scipy import stats
 
 import biorep
 from biorep.context import RunContext
 from biorep.engines import Blueprint, cache, prepare, standalone
 from biorep.engines.presentation import Layout, Timing
-from biorep.errors import ConfigError, NumericalError
+from biorep.errors import ConfigError, NumericalError, StoreError
 
 SMALL = {"units": 6, "peak": 300.0, "norm": 6.0, "stimulus": 30.0, "rest": 10.0, "least": 2, "most_tries": 3}
 LAYOUT = Layout(Timing(1.0, 20.0, 5.0), 3, 3, 2, 4, 2)
@@ -75,6 +76,23 @@ def test_copies_on_the_compiled_engine_equal_the_simple_one():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
+def test_engines_agree_statistically_where_brians_own_random_numbers_stay():
+    """Counts of 4000 x 50 draws with p = 0.2, three tests at 1e-4 each: at most 3 false alarms in 10 000 seeds."""
+    images = np.zeros((8, 500))
+    counts = []
+    for seed, engine in enumerate(("runtime-numpy", "cpp_standalone")):
+        (found,), _, _ = relayed(images, engine=engine, slots=8, timing=Timing(1.0, 40.0, 10.0), build=chance(seed))
+        counts.append(found.ravel())
+    expected, bins = stats.binom(50, 0.2), np.arange(5, 16)
+    tables = [np.array([(c <= 5).sum(), *((c == b).sum() for b in bins[1:-1]), (c >= 15).sum()]) for c in counts]
+    shares = np.array([expected.cdf(5), *expected.pmf(bins[1:-1]), expected.sf(14)])
+    for table in tables:
+        assert stats.chisquare(table, shares * table.sum()).pvalue > 1e-4
+    assert stats.chi2_contingency(np.stack(tables)).pvalue > 1e-4
+    assert (counts[0] != counts[1]).any()
+
+
 def test_progress_comes_from_inside_the_simulation():
     program = prepare(Blueprint(LAYOUT, relay), "cpp_standalone")
     shares = []
@@ -92,6 +110,18 @@ def test_missing_compiler_says_what_to_install(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ConfigError, match=r"no C\+\+ compiler.*Install g\+\+"):
         prepare(Blueprint(LAYOUT, relay), "cpp_standalone")
+
+
+@pytest.mark.parametrize("size", [2**16, 2**19], ids=["sources", "objects"])
+def test_a_full_disk_while_building_is_named_and_leaves_nothing_in_the_cache(small_disk, monkeypatch, size):
+    import brian2  # noqa: F401  # its log goes to the folder for temporary files of the time of its import
+
+    monkeypatch.setattr(standalone.tempfile, "tempdir", str(small_disk(size)))
+    layout = Layout(Timing(1.0, 20.0, 5.0), 3, 3, 1, 5, 2)  # that no other test has compiled
+    before = set(cache.programs_folder().glob("*/main"))
+    with pytest.raises(StoreError, match=r"could not write its files in .*disk0.* MiB free.*set TMPDIR"):
+        prepare(Blueprint(layout, relay), "cpp_standalone")
+    assert set(cache.programs_folder().glob("*/main")) == before
 
 
 def test_a_broken_equation_keeps_the_message_of_brian():

@@ -29,10 +29,11 @@ Fit = tuple[np.ndarray, np.ndarray, dict[str, Any], list[str]]
 class Readout(Config):
     """How to train the readout of a network."""
 
-    source: Literal["auto", "trained", "own", "assignment"] = setting(
+    source: Literal["auto", "trained", "own", "assignment", "proportion"] = setting(
         "auto",
         description="own: the output layer that a backprop network has learnt; auto: own if there is one; assignment: "
-        "each neuroid votes for the class that it answers most to (Diehl & Cook 2015)",
+        "each neuroid votes for the class that it answers most to (Diehl & Cook 2015); proportion: for every class "
+        "with its share of the neuroid's answers (Hazan et al. 2018)",
     )
     images: int | None = setting(
         None, ge=1, neutral=None, description="fit to so many of the training images, a fixed choice; null: to all"
@@ -82,8 +83,8 @@ class Readout(Config):
         require_splits(representation, FITTING, "training of a readout")
         features, labels = stacked(representation)
         classes = label_names(representation)
-        if self.source == "assignment":
-            result = assignment(features, labels, classes)
+        if self.source in ("assignment", "proportion"):
+            result = votes(features, labels, classes, shared=self.source == "proportion")
             result["fitted_stimulus_id"] = fitted_stimuli(representation)
             return result
         if len(np.unique(labels)) < 2:
@@ -152,20 +153,23 @@ class Readout(Config):
         return module.weight.detach().cpu().double().numpy(), module.bias.detach().cpu().double().numpy(), report, []
 
 
-def assignment(features: np.ndarray, labels: np.ndarray, classes: list[str]) -> xr.Dataset:
-    """Let each neuroid vote for the class that it answers most to: logits are the mean responses of the voters.
+def votes(features: np.ndarray, labels: np.ndarray, classes: list[str], *, shared: bool) -> xr.Dataset:
+    """Let each neuroid vote by its mean responses to the classes; a neuroid without response has no vote.
 
-    A linear readout like any other, its weights are 0 or 1 / number of voters; a neuroid without response votes for
-    nothing. Diehl & Cook (2015), section 2.6.
+    A linear readout without bias. Diehl & Cook (2015), section 2.6: a neuroid votes for the class that it answers most
+    to, and a logit is the mean response of the voters, so that a weight is 0 or 1 / number of voters. `shared`, as the
+    proportion weighting of Hazan et al. (2018): it votes for every class, and a weight is the class's share of the sum
+    of its mean responses.
     """
     mean = np.stack(
         [features[labels == c].mean(0) if (labels == c).any() else 0 * features[0] for c in range(len(classes))]
     )
-    votes = (mean.argmax(0) == np.arange(len(classes))[:, None]) & (mean.max(0) > 0)
-    voters = votes.sum(1)
-    result = readout_dataset(votes / np.maximum(voters, 1)[:, None], np.zeros(len(classes)), classes)
+    best = (mean.argmax(0) == np.arange(len(classes))[:, None]) & (mean.max(0) > 0)
+    voters = best.sum(1)
+    weights = mean / np.where(mean.sum(0) > 0, mean.sum(0), 1) if shared else best / np.maximum(voters, 1)[:, None]
+    result = readout_dataset(weights, np.zeros(len(classes)), classes)
     result.attrs["neuroids"] = features.shape[1]
-    warnings = [f"no neuroid votes for class '{classes[c]}'" for c in np.flatnonzero(voters == 0)]
+    warnings = [f"no neuroid answers most to class '{classes[c]}'" for c in np.flatnonzero(voters == 0)]
     set_report(result, {"fewest_voters": int(voters.min()), "most_voters": int(voters.max())}, warnings)
     return result
 

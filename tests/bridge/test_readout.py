@@ -144,4 +144,10 @@ def test_assignment_lets_neuroids_vote_for_the_class_they_answer_most_to():
     assert json.loads(fitted.attrs["report"]) == {"fewest_voters": 1, "most_voters": 2}
     # A third class that nobody votes for.
     fitted = Readout(source="assignment").fit(_representation(counts[:, :1], [0, 0, 1, 1]))
-    assert "no neuroid votes for class" in fitted.attrs["warnings"]
+    assert "no neuroid answers most to class" in fitted.attrs["warnings"]
+    # By proportion: mean responses (3, 1/2, 1/2, 0) and (0, 4, 3, 0), as shares of their sums.
+    shared = Readout(source="proportion").fit(data)
+    np.testing.assert_allclose(
+        shared["readout_weights"].values, [[1, 1 / 9, 1 / 7, 0], [0, 8 / 9, 6 / 7, 0]], rtol=1e-6
+    )
+    assert shared["readout_bias"].values.tolist() == [0, 0]

@@ -94,7 +94,7 @@ def read(name: str | Path, overrides: Sequence[str] = (), *, shrunk: bool = Fals
     """
     path = find(name)
     source = read_yaml(path)
-    changes = [(f"--set {text}", *parse_override(text)) for text in overrides]
+    changes = [(f"--set {text}", *_plan_key(*parse_override(text))) for text in overrides]
     if shrunk:
         changes = [*_shrinking(source), *changes]
     is_plan = any(mark in source.data for mark in MARKS)
@@ -106,6 +106,13 @@ def read(name: str | Path, overrides: Sequence[str] = (), *, shrunk: bool = Fals
         return _single(_placed(recipe_from(source), path))
     every = [(key, value, Source({}, "", {}), text) for text, key, value in changes if key[0] not in PLAN_KEYS]
     return _expand(_named(source, path), path, every)
+
+
+def _plan_key(key: KeyPath, value: Any) -> tuple[KeyPath, Any]:
+    """Return a key and its value; what grid and zip hold are dotted keys themselves."""
+    if len(key) > 1 and key[0] in ("grid", "zip"):
+        key = (key[0], ".".join(map(str, key[1:])))
+    return key, value
 
 
 def _shrinking(source: Source) -> list[tuple[str, KeyPath, Any]]:

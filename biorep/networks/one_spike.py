@@ -40,6 +40,8 @@ def judge(circuit: Circuit, group: Any, units: int) -> None:
     """
     import brian2 as b2
 
+    # It warns that the order of the bids might matter; the largest of them does not depend on it.
+    b2.BrianLogger.suppress_hierarchy("brian2.codegen.generators.base")
     highest = b2.NeuronGroup(circuit.layout.copies, "best : volt", name="judge")
     bids = b2.Synapses(group, highest, on_pre="best_post = clip(best_post, excess_pre, 1000*volt)", name="bids")
     bids.connect(j=f"i // {units}")

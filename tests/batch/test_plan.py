@@ -87,6 +87,7 @@ def test_overrides_change_every_run_or_the_plan(write):
     path = write(PLAN.replace("  b:\n    network: {kind: pixels}\n", ""))
     assert {run.recipe.network.units for run in read(path, ["network.units=7"]).runs} == {7}
     assert len(read(path, ["grid.seed=[5]"]).runs) == 1
+    assert len(read(path, ["grid.network.units=[5, 6, 7]"]).dims) == len(read(path).dims) + 1
     assert read(path, ["cases.a.network.epochs=3"]).runs[0].recipe.network.epochs == 3
     assert read(path, ["cases.a.network.epochs=3"]).runs[0].recipe.network.delta == 0.1
     assert read(write(RECIPE), ["network.rate=1e-3"]).runs[0].recipe.network.rate == 1e-3

@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from biorep import bridge, datasets, plot, robustness, spectra, tuning
+    from biorep import bridge, datasets, interop, plot, robustness, spectra, tuning
     from biorep.batch import run
     from biorep.context import RunContext
     from biorep.errors import BiorepError
@@ -28,6 +28,7 @@ _PUBLIC = {
     "robustness": "biorep.robustness",
     "bridge": "biorep.bridge",
     "plot": "biorep.plot",
+    "interop": "biorep.interop",
     "network": "biorep.networks:network",
     "encode": "biorep.representations:encode",
     "run": "biorep.batch:run",
@@ -43,6 +44,7 @@ __all__ = [
     "bridge",
     "datasets",
     "encode",
+    "interop",
     "network",
     "open",
     "plot",

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,44 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
             raise
         except RuntimeError as error:
             raise StoreError(_explain(path, error)) from error
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn every `OSError` of the block into a `StoreError` about a file that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(_explain(path, error)) from error
+
+
+def remove_stale(folder: Path) -> list[Path]:
+    """Remove the temporary files below a folder whose writers are gone, and return their paths.
+
+    Writers on other machines cannot be asked: their files are stale after a day.
+    """
+    removed = []
+    for path in folder.rglob(".*.tmp"):
+        writer, _, pid = path.name.removesuffix(".tmp").rpartition(".")
+        with contextlib.suppress(OSError):
+            if writer.endswith(f".{socket.gethostname()}") and pid.isdecimal():
+                stale = not _lives(int(pid))
+            else:
+                stale = time.time() - path.stat().st_mtime > 86_400
+            if stale:
+                path.unlink()
+                removed.append(path)
+    return removed
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 @contextlib.contextmanager

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from biorep.errors import BiorepError
+
+if TYPE_CHECKING:
+    from biorep.store import PlanRecord
 
 app = tyro.extras.SubcommandApp()
 
@@ -38,20 +42,142 @@ def run(
     """
     from biorep import batch
     from biorep.context import RunContext
-    from biorep.report import write_report
-    from biorep.store.summary import render, summary
 
-    plan = batch.read(recipe, set, shrunk=shrunk)
+    plan, context = batch.read(recipe, set, shrunk=shrunk), RunContext(device=device, engine=engine, progress=True)
     batch.check(plan)
     if dry_run:
-        print(f"{plan.name}: {len(plan.runs)} runs")
-        print("\n".join(f"  {planned.name}" for planned in plan.runs))
+        print("\n".join(batch.preview(plan, out, run=context)))
         return
-    record = batch.execute(plan, out, run=RunContext(device=device, engine=engine, progress=True))
+    _conclude(batch.execute(plan, out, run=context))
+
+
+@app.command(name="sweep")
+def sweep(
+    plan: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PLAN")],
+    /,
+    workers: int = 2,
+    cluster: str = "local",
+    cluster_option: tuple[str, ...] = (),
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...")] = (),
+    out: Path = Path("runs"),
+    device: str = "auto",
+    engine: str = "auto",
+    dry_run: bool = False,
+    shrunk: bool = False,
+    retry_failed: bool = False,
+) -> None:
+    """Run a plan on workers; it can be killed at any time and goes on when the command is repeated.
+
+    Args:
+        plan: A YAML file, or the name of a published model.
+        workers: Runs at a time.
+        cluster: local, slurm, or the address of a Dask scheduler, tcp://HOST:PORT.
+        cluster_option: Of the Slurm cluster, as KEY=VALUE: queue=debug walltime=02:00:00 memory=4GB.
+        set: Overrides, for example `--set grid.seed=[0,1]`.
+        out: Root of the store; results go to OUT/<name>.
+        device: Of torch: auto, cpu or cuda (then one worker per GPU).
+        engine: Of Brian2, see `biorep run --help`.
+        dry_run: Say what is done, what is left and how long it may take, and stop.
+        shrunk: Run a small version that takes seconds, to try the file out.
+        retry_failed: Try runs again that have failed.
+    """
+    from biorep import batch
+    from biorep.batch.clusters import parse_options
+    from biorep.context import RunContext, resolve_device
+
+    planned, options = batch.read(plan, set, shrunk=shrunk), parse_options(cluster_option)
+    device = resolve_device(device) if cluster == "local" or device == "auto" else device
+    context = RunContext(device=device, engine=engine, progress=True)
+    batch.check(planned)
+    if dry_run:
+        print("\n".join(batch.preview(planned, out, run=context, workers=workers)))
+        return
+    record = batch.sweep(
+        planned, out, workers=workers, cluster=cluster, options=options, run=context, retry_failed=retry_failed
+    )
+    _conclude(record)
+    if record.missing:
+        sys.exit(1)
+
+
+def _conclude(record: PlanRecord) -> None:
+    """Collect the results of a plan, write its page and print its table."""
+    from biorep.report import write_report
+    from biorep.store import collect, status
+    from biorep.store.summary import render, summary
+
+    if record.missing:
+        print("\n".join(status(record.folder)), file=sys.stderr)
+    if not record.runs:
+        return
+    collect(record.folder)
     page = write_report(record.folder)
     print(f"\n{render(summary(record))}\n")
     print(f"Report:  {page}")
     print(f'Python:  biorep.open("{record.folder}")')
+
+
+@app.command(name="status")
+def status(folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")], /) -> None:
+    """Say how a plan stands: what is done, going on, failed and left, and what to do next.
+
+    Args:
+        folder: The folder of the plan, STORE/<name>.
+    """
+    from biorep.store import status as lines
+
+    print("\n".join(lines(folder)))
+
+
+@app.command(name="collect")
+def collect(folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")], /) -> None:
+    """Bring the collected files of a plan up to date: all runs in one netCDF file per kind.
+
+    Args:
+        folder: The folder of the plan, STORE/<name>.
+    """
+    from biorep.store import collect as bring
+    from biorep.store import read_plan
+    from biorep.store.status import versions
+
+    written = bring(folder)
+    print("\n".join([*map(str, written), *versions(read_plan(folder))] or ["nothing has changed"]))
+
+
+@app.command(name="clean")
+def clean(
+    store: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="STORE")],
+    /,
+    yes: bool = False,
+    unfinished: bool = False,
+) -> None:
+    """Remove what no plan of a store needs any more; lists it and asks first.
+
+    Args:
+        store: The root of the store.
+        yes: Do not ask.
+        unfinished: Also if runs are not finished, although what they have trained goes.
+    """
+    from biorep.store.clean import remove, waste
+
+    found = waste(store, unfinished=unfinished)
+    if not found:
+        print("there is nothing to remove")
+        return
+    for item in found:
+        print(f"{item.size / 2**20:8.1f} MiB  {item.path}  ({item.reason})")
+    total = sum(item.size for item in found) / 2**20
+    if not yes:
+        try:
+            yes = input(f"Remove these {len(found)} folders and files, {total:.1f} MiB? [y/N] ").strip().lower() in (
+                "y",
+                "yes",
+            )
+        except EOFError:
+            yes = False
+    if yes:
+        remove(found)
+    print(f"removed {total:.1f} MiB" if yes else "nothing was removed")
 
 
 @app.command(name="report")
@@ -129,6 +255,9 @@ def main() -> None:
     except BiorepError as error:
         print(f"biorep: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # who read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         print("\nbiorep: stopped. Finished stages are kept; repeat the command to go on.", file=sys.stderr)
         sys.exit(130)

@@ -42,6 +42,8 @@ class RunContext:
         Seconds between two checkpoints.
     progress : bool
         Whether to report progress on the standard error stream.
+    log : Path, optional
+        A file that takes the progress instead, as plain lines.
     """
 
     device: str = "cpu"
@@ -49,6 +51,7 @@ class RunContext:
     checkpoint: Path | None = None
     checkpoint_every: float = 60.0
     progress: bool = False
+    log: Path | None = None
 
     def torch_device(self) -> str:
         """Return the resolved torch device; raise `ConfigError` if it is not there."""
@@ -60,7 +63,20 @@ class RunContext:
             return iter(items)
         if total is None:
             total = len(items)  # type: ignore[arg-type]
-        return report_progress(items, label, total)
+        return self._reported(items, label, total)
+
+    def _reported(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
+        with self._stream() as stream:
+            yield from report_progress(items, label, total, stream)
+
+    @contextlib.contextmanager
+    def _stream(self) -> Iterator[TextIO | None]:
+        """Yield where progress goes; None: the standard error stream."""
+        if self.log is None:
+            yield None
+        else:
+            with open(self.log, "a", encoding="utf-8") as stream:
+                yield stream
 
     @contextlib.contextmanager
     def meter(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -68,7 +84,7 @@ class RunContext:
         if not self.progress:
             yield lambda done: None
             return
-        with Meter(label, total) as meter:
+        with self._stream() as stream, Meter(label, total, stream) as meter:
             yield meter.show
 
 

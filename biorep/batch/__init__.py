@@ -1,8 +1,7 @@
-"""Batches: recipes and plans, executed one run after the other; the store knows what is left to do."""
+"""Batches: recipes and plans, executed here one after the other or by workers; the store knows what is left to do."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +9,29 @@ from typing import TYPE_CHECKING
 from biorep.batch.pipeline import Pipeline, Say
 from biorep.batch.plan import Plan, Planned, read
 from biorep.batch.recipe import Recipe, recipe_from
+from biorep.batch.sweep import begin, preview, survey, sweep
 from biorep.context import RunContext
-from biorep.store import PlanRecord, write_plan, write_run
+from biorep.store import PlanRecord, read_plan, write_run
 from biorep.store import open as open_results
+from biorep.store.lease import lease
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Pipeline", "Plan", "Planned", "Recipe", "check", "execute", "read", "recipe_from", "run"]
+__all__ = [
+    "Pipeline",
+    "Plan",
+    "Planned",
+    "Recipe",
+    "check",
+    "execute",
+    "preview",
+    "read",
+    "recipe_from",
+    "run",
+    "survey",
+    "sweep",
+]
 
 
 def check(plan: Plan) -> None:
@@ -43,24 +57,26 @@ def execute(plan: Plan, root: str | Path = "runs", *, run: RunContext | None = N
     Returns
     -------
     PlanRecord
-        What is written to ``<root>/<plan>/plan.json`` when every run is finished.
+        With every run of the plan.
+
+    Raises
+    ------
+    StoreError
+        If another process works on the plan.
     """
     check(plan)
-    root, records = Path(root), []
-    for name in ("plan.json", "report.html"):  # a plan that is being run again is not finished
-        with contextlib.suppress(NotADirectoryError):
-            (root / plan.name / name).unlink(missing_ok=True)
-    for number, planned in enumerate(plan.runs, 1):
-        prefix = f"[{number}/{len(plan.runs)}] {planned.name}"
-        pipeline = Pipeline(planned, root, run or RunContext(), lambda line, p=prefix: say(f"{p}: {line}"))  # type: ignore[misc]
-        record = pipeline.execute()
-        for warning in record.warnings:
-            say(f"{prefix}: warning: {warning}")
-        write_run(root / plan.name, record)
-        records.append(record)
-    result = PlanRecord(plan.name, root, plan.dims, records, dict(plan.about))
-    write_plan(result)
-    return result
+    root, run = Path(root), run or RunContext()
+    with lease(root / plan.name):
+        done = begin(plan, root, run=run, say=say).done
+        for number, planned in enumerate(plan.runs, 1):
+            prefix = f"[{number}/{len(plan.runs)}] {planned.name}"
+            pipeline = Pipeline(planned, root, run, lambda line, p=prefix: say(f"{p}: {line}"))  # type: ignore[misc]
+            record = pipeline.execute()
+            for warning in record.warnings:
+                say(f"{prefix}: warning: {warning}")
+            if planned.name not in done:  # its record says how long it took
+                write_run(root / plan.name, record)
+    return read_plan(root / plan.name)
 
 
 def run(

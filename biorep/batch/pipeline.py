@@ -28,6 +28,7 @@ from biorep.errors import ConfigError, DataError
 from biorep.networks.base import DifferentiableNetwork, Layer, warnings_of
 from biorep.robustness import Robustness
 from biorep.store import RunRecord, Stages
+from biorep.store.provenance import code_version
 
 Say = Callable[[str], None]
 Result = xr.Dataset | xr.DataTree
@@ -52,12 +53,32 @@ class Pipeline:
         self.recipe, self.planned, self.run, self.say = planned.recipe, planned, run, say
         self.stages = Stages(root)
         self.keys: dict[str, str] = {}
+        self.only_keys = False
         self._memory: dict[tuple[str, ...], xr.Dataset] = {}
         self.engine = f"torch-{run.torch_device().partition(':')[0]}"
         self.network_engine = planned.recipe.network.engine(run)
 
+    def plan(self) -> dict[str, str]:
+        """Return the keys of all stages that the recipe asks for, by kind, without making any."""
+        self.only_keys = True
+        self._stages_of_recipe()
+        return dict(self.keys)
+
     def execute(self) -> RunRecord:
         """Do what is left to do and return the keys of all stages."""
+        start = time.perf_counter()
+        warnings = [text for result in self._stages_of_recipe() for text in warnings_of(result)]
+        return RunRecord(
+            self.planned.name,
+            plain_recipe(self.recipe),
+            self.planned.coordinates,
+            dict(self.keys),
+            list(dict.fromkeys(warnings)),
+            round(time.perf_counter() - start, 3),
+            code_version(),
+        )
+
+    def _stages_of_recipe(self) -> list[xr.Dataset]:
         recipe = self.recipe
         results = [self.state(), self.representation("test", self._layer())]
         if recipe.readout is not None:
@@ -68,14 +89,7 @@ class Pipeline:
             if not isinstance(recipe.network, DifferentiableNetwork):
                 results.append(self.surrogate())
             results.append(self.robustness(recipe.robustness))
-        warnings = [text for result in results for text in warnings_of(result)]
-        return RunRecord(
-            self.planned.name,
-            plain_recipe(recipe),
-            self.planned.coordinates,
-            dict(self.keys),
-            list(dict.fromkeys(warnings)),
-        )
+        return results
 
     # ------------------------------------------------------------------------------------------------- stages
 
@@ -188,9 +202,15 @@ class Pipeline:
         config = {"kind": kind, "seed": self.recipe.seed, "engine": self.engine, **payload}
         key = digest({name: value for name, value in config.items() if name not in ignore})
         self.keys[kind] = key
+        if self.only_keys:
+            return xr.Dataset()
         if self.stages.done(kind, key):
             self.say(f"{kind} {key}: done before")
-        else:
+            return self._result(kind)
+        with self.stages.making(kind, key):
+            if self.stages.done(kind, key):
+                self.say(f"{kind} {key}: done by another run")
+                return self._result(kind)
             checkpoint = self.stages.folder(kind, key) / "checkpoint"
             start = time.perf_counter()
             result = make(replace(self.run, checkpoint=checkpoint))

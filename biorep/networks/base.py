@@ -39,6 +39,8 @@ class Network(Config, ABC):
     has_readout: ClassVar[bool] = False
     #: Whether encoding takes so long that the responses to the training images are kept as well.
     slow_to_encode: ClassVar[bool] = False
+    #: Whether a sweep executes its runs in processes of their own.
+    own_process: ClassVar[bool] = False
     #: Who described the network.
     reference: ClassVar[str] = ""
 

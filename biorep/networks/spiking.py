@@ -35,6 +35,7 @@ class SpikingNetwork(Network):
 
     accepts: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     slow_to_encode: ClassVar[bool] = True
+    own_process: ClassVar[bool] = True
     #: Whether repeats of an image differ.
     noisy: ClassVar[bool] = True
     #: What the health report advises, see `biorep.networks.health`.

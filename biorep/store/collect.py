@@ -1,12 +1,24 @@
-"""Open the results of a plan as one tree, with what was varied as dims."""
+"""All runs of a plan in one file per kind, and opening them as one tree.
+
+The stages are the truth; ``collected/<kind>.nc`` is made from them and can be removed at any time. It is refreshed by
+reading only what has changed. What a plan varied are its dims when the plan is a full product and every finished run
+has the kind, with gaps for runs that are not finished; otherwise there is one dim `run`. Only `component` may differ in
+length between runs and is padded; what differs in another shape is apart, in one group per shape.
+"""
 
 from __future__ import annotations
 
-import itertools
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from biorep import atomic
 from biorep.errors import StoreError
+from biorep.store import gather
+from biorep.store.encoding import encoding_for
 from biorep.store.runs import PlanRecord, RunRecord, read_plan
 from biorep.store.stages import Stages
 
@@ -16,32 +28,35 @@ if TYPE_CHECKING:
 #: Kinds that are collected over the runs of a plan; states and representations are opened one by one.
 COLLECTED = ("readout", "surrogate", "spectrum", "robustness")
 #: Too large to be copied, or different in shape for every network.
-PER_STAGE = ("title", "history", "created_at", "warnings", "biorep_config", "biorep_config_hash", "biorep_seed")
 LEFT_OUT = {
     "readout": ("readout_weights", "readout_bias", "fitted_stimulus_id", "class"),
     "surrogate": ("log_gain", "offset", "fitted_stimulus_id"),
 }
+#: Another form of the collected files than this is made anew.
+FORM = 1
 
 
 def open(folder: str | Path) -> xr.DataTree:
-    """Open the results of a recipe or a plan.
+    """Open the results of a recipe or a plan, finished or not.
 
     Parameters
     ----------
     folder : path
-        ``<store>/<name of the recipe or plan>``, as `biorep run` prints it.
+        ``<store>/<name of the recipe or plan>``, as `biorep run` and `biorep sweep` print it.
 
     Returns
     -------
     xr.DataTree
-        One child per kind of result: ``readout``, ``surrogate``, ``spectrum``, ``robustness``. What a plan varied are
-        dims (for example `network` and `seed`); when the combinations are not complete there is one dim `run` instead.
-        For a single run also ``state`` and ``representation``.
+        One child per kind of result: ``readout``, ``surrogate``, ``spectrum``, ``robustness``, loaded when they are
+        looked at. What a plan varied are dims (for example `network` and `seed`), with gaps (NaN) for runs that are
+        not finished; when the combinations are not complete there is one dim `run` instead. ``index`` has, for every
+        run, its `status`, `seconds`, `code_version`, and the files of its `state` and its `representation`. For a
+        single run ``state`` and ``representation`` are children themselves.
 
     Raises
     ------
     StoreError
-        If the folder is not that of a finished run or plan, or a result is damaged.
+        If the folder is not that of a plan with at least one finished run, or a result is damaged.
 
     Examples
     --------
@@ -51,92 +66,226 @@ def open(folder: str | Path) -> xr.DataTree:
     import xarray as xr
 
     plan = read_plan(folder)
-    stages = Stages(plan.root)
-    groups: dict[str, xr.Dataset] = {}
-    kinds = COLLECTED if len(plan.runs) > 1 else ("state", "representation", *COLLECTED)
-    for kind in kinds:
-        members = [run for run in plan.runs if kind in run.stages]
-        if not members:
-            continue
-        trees = [_load(stages, kind, run) for run in members]
-        for path in sorted(set().union(*trees)):
-            with_path = [(run, tree[path]) for run, tree in zip(members, trees, strict=True) if path in tree]
-            name = kind if path == "/" else f"{kind}{path}"
-            groups[name] = _combine(plan, with_path, kind)
-    result = xr.DataTree.from_dict(groups, name=plan.name)
-    result.attrs = {"plan": plan.name, "runs": len(plan.runs)}
+    if not plan.runs:
+        raise StoreError(
+            f"no run of the plan {plan.folder} is finished: run it (again). `biorep status {plan.folder}` says more."
+        )
+    groups = _alone(plan) if len(plan.planned) == 1 else _collected(plan)
+    tree = xr.DataTree.from_dict(groups, name=plan.name)
+    tree.attrs = {"plan": plan.name, "runs": len(plan.runs), "runs_missing": len(plan.missing)}
+    return tree
+
+
+def collect(folder: str | Path) -> list[Path]:
+    """Bring the collected files of a plan up to date and return those that were written.
+
+    Raises
+    ------
+    StoreError
+        If a result is damaged or a file cannot be written.
+    """
+    plan = read_plan(folder)
+    if len(plan.planned) == 1:
+        return []
+    return [path for kind in COLLECTED if (path := _refresh(plan, kind)) is not None]
+
+
+def collected_path(plan: PlanRecord, kind: str) -> Path:
+    """Return the collected file of a kind."""
+    return plan.folder / "collected" / f"{kind}.nc"
+
+
+def index(plan: PlanRecord) -> xr.Dataset:
+    """Return what is known about every run of a plan, over the dims of the plan or over `run`."""
+    import xarray as xr
+
+    finished = {run.name: run for run in plan.runs}
+    columns: dict[str, list[Any]] = {name: [] for name in ("status", "seconds", "code_version", *_FILES)}
+    for name in plan.planned:
+        run = finished.get(name)
+        columns["status"].append("missing" if run is None else "done")
+        columns["seconds"].append(np.nan if run is None else run.seconds)
+        columns["code_version"].append("" if run is None else run.code_version)
+        for kind in _FILES:
+            key = None if run is None else run.stages.get(kind)
+            columns[kind].append("" if key is None else str(Stages(plan.root).path(kind, key)))
+    dims, coordinates, places = layout(plan, list(plan.planned), whole=True)
+    shape = tuple(len(coordinates[dim]) for dim in dims)
+    result = xr.Dataset(coords={**{dim: coordinates[dim] for dim in dims}, **_along_run(dims, coordinates)})
+    for name, values in columns.items():
+        column = np.empty(int(np.prod(shape)), dtype=float if name == "seconds" else object)
+        column[places] = values
+        flat = column if name == "seconds" else column.astype(str)
+        result[name] = (dims, flat.reshape(shape), {"long_name": _INDEX[name], "units": "1"})
+    result["seconds"].attrs["units"] = "s"
     return result
 
 
-def _load(stages: Stages, kind: str, run: RunRecord) -> dict[str, xr.Dataset]:
+_FILES = ("state", "representation")
+_INDEX = {
+    "status": "done, or missing: not finished",
+    "seconds": "duration of the run",
+    "code_version": "version of biorep that made the run",
+    "state": "file of the learnt arrays",
+    "representation": "file of the responses to the test images",
+}
+
+
+def layout(plan: PlanRecord, names: list[str], *, whole: bool) -> tuple[list[str], dict[str, Any], np.ndarray]:
+    """Return the dims of runs, their coordinates, and the place of each run along the flattened dims.
+
+    The dims of the plan if its runs are a full product and `names` are the `whole` of what there is, otherwise `run`.
+    """
+    values = {dim: list(dict.fromkeys(at[dim] for at in plan.planned.values())) for dim in plan.dims}
+    sizes = [len(values[dim]) for dim in plan.dims]
+    if plan.dims and whole and len(plan.planned) == int(np.prod(sizes)):
+        position = {dim: {value: number for number, value in enumerate(values[dim])} for dim in plan.dims}
+        at = [[position[dim][plan.planned[name][dim]] for name in names] for dim in plan.dims]
+        places = np.ravel_multi_index(tuple(map(np.asarray, at)), sizes)
+        if len(set(places.tolist())) < len(names):
+            raise StoreError(f"two runs of the plan {plan.folder} have the same coordinates")
+        return plan.dims, {dim: np.asarray(values[dim]) for dim in plan.dims}, places
+    coordinates: dict[str, Any] = {"run": np.asarray(names)}
+    coordinates |= {dim: np.asarray([plan.planned[name][dim] for name in names]) for dim in plan.dims}
+    return ["run"], coordinates, np.arange(len(names))
+
+
+def _along_run(dims: list[str], coordinates: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the coordinates that are no dims of their own."""
+    return {name: ("run", values) for name, values in coordinates.items() if name not in dims}
+
+
+def _alone(plan: PlanRecord) -> dict[str, xr.Dataset]:
+    """Return the stages of the only run."""
+    stages, (run,) = Stages(plan.root), plan.runs
+    groups: dict[str, xr.Dataset] = {}
+    for kind in ("state", "representation", *COLLECTED):
+        if kind in run.stages:
+            for node in _stage_tree(stages, kind, run).subtree:
+                if node.path == "/" or node.has_data:
+                    groups[kind if node.path == "/" else f"{kind}{node.path}"] = node.to_dataset(inherit=False)
+    return groups
+
+
+def _stage_tree(stages: Stages, kind: str, run: RunRecord) -> xr.DataTree:
+    _require(stages, kind, run)
+    return stages.load_tree(kind, run.stages[kind])
+
+
+def _require(stages: Stages, kind: str, run: RunRecord) -> None:
     key = run.stages[kind]
     if not stages.done(kind, key):
         raise StoreError(
             f"the stage {stages.folder(kind, key)} of the run '{run.name}' is gone; run the plan again to make it anew"
         )
-    tree = stages.load_tree(kind, key)
-    return {node.path: node.to_dataset(inherit=False) for node in tree.subtree if node.path == "/" or node.has_data}
 
 
-def _combine(plan: PlanRecord, members: list[tuple[RunRecord, Any]], kind: str) -> xr.Dataset:
+def _collected(plan: PlanRecord) -> dict[str, xr.Dataset]:
+    """Return the groups of all collected files, lazily loaded, brought up to date first."""
     import xarray as xr
 
-    if len(plan.runs) == 1:
-        return members[0][1]
-    datasets = [dataset.drop_vars(LEFT_OUT.get(kind, ()), errors="ignore") for _, dataset in members]
-    attrs = {"title": f"biorep {kind} of the plan {plan.name}", **_common_attrs(datasets), **_unequal(datasets)}
-    datasets = [dataset.drop_vars(attrs["left_out"].split(), errors="ignore") for dataset in datasets]
-    datasets = [dataset.drop_attrs(deep=False) for dataset in datasets]
-    values = {dim: list(dict.fromkeys(run.coordinates[dim] for run, _ in members)) for dim in plan.dims}
-    complete = len(members) == len(list(itertools.product(*values.values())))
-    if not complete:
-        combined = xr.concat(datasets, "run", join="outer", combine_attrs="drop", coords="minimal", compat="override")
-        coordinates = {dim: ("run", [run.coordinates[dim] for run, _ in members]) for dim in plan.dims}
-        combined = combined.assign_coords(run=[run.name for run, _ in members], **coordinates)
-    else:
-        placed = [
-            dataset.expand_dims({dim: [run.coordinates[dim]] for dim in plan.dims})
-            for (run, _), dataset in zip(members, datasets, strict=True)
-        ]
-        combined = _nest(placed, plan.dims, values)
-    combined.attrs = attrs
-    return combined
+    groups: dict[str, xr.Dataset] = {"index": index(plan)}
+    for kind in COLLECTED:
+        if not any(kind in run.stages for run in plan.runs):
+            continue
+        try:
+            _refresh(plan, kind)
+        except StoreError:
+            if _is_current(plan, kind) or not _cannot_write(plan):
+                raise
+            groups |= _made(plan, kind)  # a folder that may only be read
+            continue
+        tree = xr.open_datatree(collected_path(plan, kind), engine="netcdf4")
+        groups |= {node.path[1:]: node.to_dataset(inherit=False) for node in tree.subtree if node.has_data}
+    return groups
 
 
-def _common_attrs(datasets: list[xr.Dataset]) -> dict[str, Any]:
-    """Return the attributes that are equal in all runs; "varies" for those that are not."""
-    first = datasets[0].attrs
-    kept = {name: value for name, value in first.items() if name not in PER_STAGE}
-    return {n: v if all(str(d.attrs.get(n)) == str(v) for d in datasets) else "varies" for n, v in kept.items()}
+def _cannot_write(plan: PlanRecord) -> bool:
+    import os
+
+    folder = collected_path(plan, "readout").parent
+    return not os.access(folder if folder.is_dir() else plan.folder, os.W_OK)
 
 
-def _unequal(datasets: list[xr.Dataset]) -> dict[str, str]:
-    """Return as `left_out` what cannot be aligned: dims of different lengths, coordinates of different stimuli."""
-    sizes: dict[str, set[int]] = {}
-    for dataset in datasets:
-        for dim, size in dataset.sizes.items():
-            if dim not in dataset.indexes:
-                sizes.setdefault(str(dim), set()).add(size)
-    unequal = {dim for dim, found in sizes.items() if len(found) > 1}
-    names = {str(n) for dataset in datasets for n, v in dataset.variables.items() if unequal & set(map(str, v.dims))}
-    shared = [n for n in datasets[0].coords if n not in datasets[0].dims and all(n in d.coords for d in datasets)]
-    names |= {str(n) for n in shared if any(not d[n].variable.equals(datasets[0][n].variable) for d in datasets)}
-    return {"left_out": " ".join(sorted(names))}
+def _wanted(plan: PlanRecord, kind: str) -> dict[str, str]:
+    """Return the runs that have a kind, with the keys of their stages."""
+    return {run.name: run.stages[kind] for run in plan.runs if kind in run.stages}
 
 
-def _nest(placed: list[xr.Dataset], dims: list[str], values: dict[str, list[Any]]) -> xr.Dataset:
-    """Concatenate one dim after the other, the innermost first; only `component` may differ in length."""
+def _stamp(plan: PlanRecord, kind: str) -> str:
+    """Return what a collected file was made from."""
+    stages = _wanted(plan, kind)
+    whole = len(stages) == len(plan.runs)
+    return json.dumps({"form": FORM, "dims": plan.dims, "planned": plan.planned, "whole": whole, "stages": stages})
+
+
+def _is_current(plan: PlanRecord, kind: str) -> bool:
+    return _stamp_of(collected_path(plan, kind)) == _stamp(plan, kind)
+
+
+def _stamp_of(path: Path) -> str:
+    """Return what a collected file says that it was made from; empty if it is not there or cannot be read."""
+    import netCDF4
+
+    try:
+        with netCDF4.Dataset(path) as file:
+            return str(file.getncattr("made_from"))
+    except (OSError, AttributeError, RuntimeError):
+        return ""
+
+
+def _refresh(plan: PlanRecord, kind: str) -> Path | None:
+    """Write the collected file of a kind if it is out of date."""
+    path = collected_path(plan, kind)
+    wanted = _wanted(plan, kind)
+    if not wanted or _stamp_of(path) == _stamp(plan, kind):
+        return None
     import xarray as xr
 
-    for dim in reversed(dims):
-        outer = [d for d in dims if d != dim]
-        groups: dict[tuple[Any, ...], list[xr.Dataset]] = {}
-        for dataset in placed:
-            key = tuple(tuple(dataset[d].values.tolist()) if d in dataset.dims else None for d in outer)
-            groups.setdefault(key, []).append(dataset)
-        placed = [
-            xr.concat(group, dim, data_vars="all", coords="minimal", compat="override", join="outer")
-            for group in groups.values()
-        ]
-    (combined,) = placed
-    return combined.reindex({dim: values[dim] for dim in dims})
+    groups = _made(plan, kind)
+    tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"made_from": _stamp(plan, kind)}), **groups})
+    encoding = {f"/{name}": encoding_for(dataset, gaps=True) for name, dataset in groups.items()}
+
+    def write(temporary: Path) -> None:
+        tree.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
+
+    atomic.write_with(path, write)
+    return path
+
+
+def _made(plan: PlanRecord, kind: str) -> dict[str, xr.Dataset]:
+    """Return the groups of a kind, from the collected file as far as it is right and from the stages."""
+    results = _kept(plan, kind)
+    stages = Stages(plan.root)
+    for run in plan.runs:
+        if kind in run.stages and run.name not in results:
+            _require(stages, kind, run)
+            results[run.name] = gather.read(stages.path(kind, run.stages[kind]), LEFT_OUT.get(kind, ()))
+    results = {run.name: results[run.name] for run in plan.runs if run.name in results}  # in the order of the plan
+    dims, coordinates, places = layout(plan, list(results), whole=len(results) == len(plan.runs))
+    axes = gather.Axes(list(results), places, {dim: coordinates[dim] for dim in dims}, _along_run(dims, coordinates))
+    found = gather.stack(results, axes, f"biorep {kind} of the plan {plan.name}")
+    return {kind if path == "/" else f"{kind}{path}": dataset for path, dataset in found.items()}
+
+
+def _kept(plan: PlanRecord, kind: str) -> dict[str, gather.Result]:
+    """Return the results that the collected file has already, by run."""
+    path = collected_path(plan, kind)
+    try:
+        before = json.loads(_stamp_of(path))
+        if before["form"] != FORM or len(before["stages"]) < 2:
+            return {}
+        old = PlanRecord(plan.name, plan.root, before["dims"], [], {}, before["planned"])
+        wanted = _wanted(plan, kind)
+        dims, _, places = layout(old, list(before["stages"]), whole=before["whole"])
+        rows = {
+            name: int(place)
+            for (name, key), place in zip(before["stages"].items(), places, strict=True)
+            if wanted.get(name) == key
+        }
+        found = gather.unstack(path, dims, rows)
+    except (ValueError, KeyError, OSError, RuntimeError):
+        return {}
+    return {
+        run: {p.removeprefix(f"/{kind}") or "/": group for p, group in result.items()} for run, result in found.items()
+    }

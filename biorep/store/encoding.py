@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
 CHUNK = (4096, 250)
 
 
-def encoding_for(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """Return the netCDF encoding of every numerical variable of a dataset."""
+def encoding_for(dataset: xr.Dataset, *, gaps: bool = False) -> dict[str, dict[str, Any]]:
+    """Return the netCDF encoding of every numerical variable of a dataset; with `gaps`, integers may miss values."""
     encoding: dict[str, dict[str, Any]] = {}
     for name, variable in dataset.variables.items():
         if variable.dtype.kind not in "iuf" or variable.ndim == 0 or name in dataset.dims:
@@ -25,5 +27,10 @@ def encoding_for(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
         if variable.ndim >= 2:
             inner = zip(variable.shape[-2:], CHUNK, strict=True)
             packed["chunksizes"] = (1,) * (variable.ndim - 2) + tuple(max(1, min(n, c)) for n, c in inner)
+        if gaps and variable.dtype.kind in "iu" and name not in dataset.coords:
+            limits = np.iinfo(variable.dtype)
+            missing = limits.min if variable.dtype.kind == "i" else limits.max
+            if (variable == missing).any():
+                packed["_FillValue"] = missing
         encoding[str(name)] = packed
     return encoding

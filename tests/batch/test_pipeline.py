@@ -74,14 +74,14 @@ def test_how_a_network_answers_does_not_train_it_again(recipe_file, tmp_path):
         assert _made(lines) == ["representation", "readout", "spectrum", "robustness"]
 
 
-def test_a_plan_that_is_run_again_is_not_finished_until_it_is(recipe_file, tmp_path, monkeypatch):
+def test_a_run_that_changes_is_not_finished_until_it_is(recipe_file, tmp_path, monkeypatch):
     from biorep import spectra
 
     record, _ = _run(recipe_file, tmp_path / "out")
     monkeypatch.setattr(spectra, "eigenspectrum", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         _run(recipe_file, tmp_path / "out", "network.units=20")
-    with pytest.raises(StoreError, match="is not the folder of a finished plan"):
+    with pytest.raises(StoreError, match="no run of the plan .* is finished"):
         biorep.open(record.folder)
 
 
@@ -95,6 +95,10 @@ def test_labels_of_other_stimuli_are_not_attached(tmp_path):
     assert not {"stimulus_id", "correct"} & set(tree["readout"].variables)
     assert "label" in tree["robustness"].attrs["left_out"].split()
     assert tree["readout"]["test_accuracy"].dims == ("limit",)
+    for number, (run, limit) in enumerate(zip(record.runs, (150, 200), strict=True), 1):
+        apart = tree[f"readout/shape_{number}"]
+        assert apart["run"].values.tolist() == [run.name]
+        assert apart["correct"].sizes == {"run": 1, "presentation": limit}
 
 
 def test_a_tree_keeps_what_all_runs_share_of_their_attributes(tmp_path):
@@ -139,7 +143,7 @@ def test_a_run_that_was_killed_goes_on(recipe_file, tmp_path, monkeypatch):
         patch.setattr(spectra, "eigenspectrum", die)
         with pytest.raises(KeyboardInterrupt):
             _run(recipe_file, tmp_path / "out")
-    with pytest.raises(StoreError, match="is not the folder of a finished plan"):
+    with pytest.raises(StoreError, match="no run of the plan .* is finished"):
         biorep.open(tmp_path / "out" / "small")
     _, lines = _run(recipe_file, tmp_path / "out")
     assert _made(lines) == ["spectrum", "robustness"]

@@ -1,0 +1,304 @@
+"""The driver of a sweep: hands the runs that are left to workers, survives their deaths, and says how it goes.
+
+The store decides what is left to do; Dask only executes. So a sweep that was killed, worker, driver or machine, goes on
+when the command is repeated, and runs that are in the store are never repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from biorep import atomic
+from biorep.batch import clusters
+from biorep.batch.pipeline import Pipeline, Say, plain_recipe
+from biorep.batch.plan import Plan, Planned
+from biorep.batch.work import DONE, FAILED, Task, perform
+from biorep.context import Meter, RunContext
+from biorep.errors import StoreError
+from biorep.store import PlanRecord, RunRecord, Stages, failures, read_plan, write_plan
+from biorep.store.lease import lease
+from biorep.store.runs import read_run, run_folder
+from biorep.store.status import duration
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+#: A sweep stops when its first failures, so many, are the same and at least as many as its successes.
+SAME_FAILURES = 3
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is left to do of a plan.
+
+    Parameters
+    ----------
+    done : dict of str to RunRecord
+        Finished runs.
+    failed : list of str
+        Runs that have failed before and are not to be tried again.
+    todo : list of Planned
+    states : dict of str to str
+        Run -> key of its state, if that is still to be made: runs that share one wait for each other.
+    """
+
+    done: dict[str, RunRecord] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    todo: list[Planned] = field(default_factory=list)
+    states: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Mean duration of the finished runs that did not find everything done; 0 if there is none."""
+        took = [record.seconds for record in self.done.values() if record.seconds]
+        return fmean(took) if took else 0.0
+
+
+def survey(plan: Plan, root: str | Path, *, run: RunContext | None = None, retry_failed: bool = False) -> Work:
+    """Return what is left to do of a plan; reads the store and changes nothing.
+
+    Parameters
+    ----------
+    plan : Plan
+    root : path
+        Root of the store.
+    run : RunContext, optional
+        Device and engine, which are part of the keys of results.
+    retry_failed : bool
+        Count failed runs among those to do.
+    """
+    root, run, work = Path(root), run or RunContext(), Work()
+    stages, known = Stages(root), failures.read_failures(root / plan.name)
+    for planned in plan.runs:
+        record = read_run(root / plan.name, planned.name)
+        keys = _keys(planned, root, run)
+        if keys is not None and not stages.finished("state", keys["state"]):
+            work.states[planned.name] = keys["state"]
+        if record is not None and _finished(record, planned, keys, stages):
+            work.done[planned.name] = record
+        elif planned.name in known and not retry_failed:
+            work.failed.append(planned.name)
+        else:
+            work.todo.append(planned)
+    return work
+
+
+def sweep(
+    plan: Plan,
+    root: str | Path = "runs",
+    *,
+    workers: int = 2,
+    cluster: str = "local",
+    options: Mapping[str, Any] | None = None,
+    run: RunContext | None = None,
+    retry_failed: bool = False,
+    say: Say = print,
+) -> PlanRecord:
+    """Execute the runs of a plan side by side.
+
+    Parameters
+    ----------
+    plan : Plan
+        From `biorep.batch.read`.
+    root : path
+        Root of the store.
+    workers : int
+        Runs at a time.
+    cluster : str
+        ``local``, ``slurm``, or the address of a Dask scheduler.
+    options : mapping, optional
+        Of the Slurm cluster, see `biorep.batch.clusters.cluster`.
+    run : RunContext, optional
+        Device, engine, and whether progress is reported.
+    retry_failed : bool
+        Try runs again that have failed before.
+    say : callable
+        Takes lines about runs that failed.
+
+    Returns
+    -------
+    PlanRecord
+        With the finished runs; `failures.read_failures` says why others failed.
+
+    Raises
+    ------
+    StoreError
+        If another process works on the plan, or the sweep was stopped because all runs fail in the same way.
+    """
+    root, run = Path(root), run or RunContext()
+    folder = root / plan.name
+    with lease(folder) as driver:
+        work = begin(plan, root, run=run, retry_failed=retry_failed, say=say)
+        for name in work.failed:
+            say(f"{name}: failed before; --retry-failed tries it again")
+        if work.todo:
+            driving = _Driver(plan, root, work, driver, run, say)
+            with clusters.cluster(cluster, workers, device=run.device, options=options) as client:
+                driving.drive(client)
+    return read_plan(folder)
+
+
+class _Driver:
+    """One sweep while it lasts."""
+
+    def __init__(self, plan: Plan, root: Path, work: Work, driver: str, run: RunContext, say: Say):
+        self.folder, self.work, self.say = root / plan.name, work, say
+        self.tasks = {planned.name: _task(planned, plan, root, driver, run, work.seconds) for planned in work.todo}
+        self.succeeded, self.stopped = 0, ""
+        self.reasons: list[str] = []
+        self.meter = Meter(plan.name, len(self.tasks)) if run.progress else None
+        #: State keys of runs that are on their way, and the runs that wait for them.
+        self.busy: dict[str, list[str]] = {}
+
+    def drive(self, client: Client) -> None:
+        """Execute all tasks: one first, then all others."""
+        clusters.wait_for_workers(client)
+        waiting = list(self.tasks)
+        try:
+            while waiting and not self.succeeded and not self.stopped:
+                self._each(client, [waiting.pop(0)])
+            if not self.stopped:
+                self._each(client, waiting)
+        finally:
+            if self.meter is not None:
+                self.meter.__exit__()
+        if self.stopped:
+            raise StoreError(self.stopped)
+
+    def _each(self, client: Client, names: list[str]) -> None:
+        from distributed import as_completed
+
+        futures = [future for name in names if (future := self._submit(client, name)) is not None]
+        submitted = as_completed(futures, loop=client.loop)
+        for future in submitted:
+            name = future.key.rpartition("|")[2]
+            self._concluded(name, future)
+            if self.stopped:
+                client.cancel(list(submitted.futures))
+                return
+            for freed in self._free(name):
+                if (next_future := self._submit(client, freed)) is not None:
+                    submitted.add(next_future)
+
+    def _submit(self, client: Client, name: str) -> Future | None:
+        """Submit a run, unless it has to wait for another one that makes the same state."""
+        state = self.work.states.get(name)
+        if state is not None:
+            if state in self.busy:
+                self.busy[state].append(name)
+                return None
+            self.busy[state] = []
+        task = self.tasks[name]
+        resources = {clusters.GPU: 1} if task.device.startswith("cuda") else None
+        key = f"run-{task.driver[:8]}|{name}"
+        return client.submit(perform, task, key=key, pure=False, retries=1, resources=resources)
+
+    def _free(self, name: str) -> list[str]:
+        """Return the runs that have waited for one: all of them may go if it has made the state, else the next."""
+        state = self.work.states.get(name)
+        freed = self.busy.pop(state, []) if state is not None else []
+        if (self.folder / "runs" / name / "run.json").is_file():
+            for other in freed:
+                self.work.states.pop(other, None)
+        return freed
+
+    def _concluded(self, name: str, future: Future) -> None:
+        if self._outcome(name, future) == DONE:
+            self.succeeded += 1
+        else:
+            facts = failures.read_failures(self.folder).get(name, {})
+            reason = f"{facts.get('error', 'unknown')}: {facts.get('message', '')}"
+            self.say(f"{name}: failed: {reason}")
+            self.reasons.append(reason)
+            first = self.reasons[:SAME_FAILURES]
+            if len(first) == SAME_FAILURES and len(set(first)) == 1 and self.succeeded <= len(self.reasons):
+                self.stopped = (
+                    f"stopped: the first {SAME_FAILURES} runs that failed said the same: {reason}. Mend that and "
+                    f"repeat the command with --retry-failed; {self.folder / 'failed'} has the ends of their logs."
+                )
+        if self.meter is not None:
+            self.meter.show(self.succeeded + len(self.reasons))
+
+    def _outcome(self, name: str, future: Future) -> str:
+        """Return how a run has ended; when Dask gave it up, say so in the store."""
+        error = future.exception()
+        if error is None:
+            return str(future.result())
+        attempts = failures.read_attempt(self.folder, name).get("number", 0)
+        what = type(error).__name__
+        failures.write_failure(self.folder, name, error=what, message=str(error), attempts=attempts)
+        return FAILED
+
+
+def _task(planned: Planned, plan: Plan, root: Path, driver: str, run: RunContext, expected: float) -> Task:
+    recipe = planned.recipe
+    return Task(
+        planned.name,
+        plain_recipe(recipe),
+        planned.coordinates,
+        str(root.resolve()),
+        plan.name,
+        driver,
+        run.device,
+        run.engine,
+        recipe.network.own_process,
+        expected,
+    )
+
+
+def begin(plan: Plan, root: Path, *, run: RunContext, retry_failed: bool = True, say: Say = print) -> Work:
+    """Write what is wanted, remove what is out of date, and return what is left to do; the lease must be held."""
+    folder = root / plan.name
+    for path in [*atomic.remove_stale(folder), *atomic.remove_stale(root / "stages")]:
+        say(f"removed {path}, which a killed process has left")
+    work = survey(plan, root, run=run, retry_failed=retry_failed)
+    (folder / "report.html").unlink(missing_ok=True)
+    for planned in work.todo:
+        (run_folder(folder, planned.name) / "run.json").unlink(missing_ok=True)
+        failures.forget_failure(folder, planned.name)
+    write_plan(root, plan.name, plan.dims, {one.name: one.coordinates for one in plan.runs}, dict(plan.about))
+    return work
+
+
+def _keys(planned: Planned, root: Path, run: RunContext) -> dict[str, str] | None:
+    """Return the keys of the stages of a run, or None if only a worker can tell: the GPU is not in this machine."""
+    try:
+        return Pipeline(planned, root, run, lambda line: None).plan()
+    except StoreError:
+        raise
+    except Exception:
+        if run.device.startswith("cuda"):
+            return None
+        raise
+
+
+def _finished(record: RunRecord, planned: Planned, keys: dict[str, str] | None, stages: Stages) -> bool:
+    """Return whether the record of a run is what the plan asks for, and its stages are there."""
+    if keys is None:
+        wanted = record.recipe == plain_recipe(planned.recipe)
+    else:
+        wanted = all(record.stages.get(kind) == key for kind, key in keys.items())
+    return wanted and all(stages.finished(kind, key) for kind, key in record.stages.items())
+
+
+def preview(plan: Plan, root: str | Path, *, run: RunContext | None = None, workers: int = 1) -> list[str]:
+    """Return the lines of a dry run: what is done, what is left, and how long it may take."""
+    work = survey(plan, root, run=run)
+    lines = [
+        f"{plan.name}: {len(plan.runs)} runs: {len(work.done)} done, {len(work.failed)} failed, {len(work.todo)} to do"
+    ]
+    for planned in plan.runs:
+        stand = "done" if planned.name in work.done else "failed" if planned.name in work.failed else "to do"
+        lines.append(f"  {planned.name:<40} {stand}")
+    if work.todo and work.seconds:
+        total = work.seconds * len(work.todo) / workers
+        by = "1 worker" if workers == 1 else f"{workers} workers"
+        lines.append(f"a finished run took {duration(work.seconds)} on average: about {duration(total)} with {by}")
+    elif work.todo:
+        stated = f" The plan says: {plan.about['time']}." if plan.about.get("time") else ""
+        lines.append(f"no run is finished, so there is no estimate of the time yet.{stated}")
+    return lines

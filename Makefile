@@ -7,11 +7,13 @@ READY := $(VENV)/.ready
 OUT ?= runs
 WORKERS ?= 2
 
-.PHONY: help demo test test-slow test-cuda test-gpu lint format types benchmarks clean
+.PHONY: help demo test test-slow test-cuda test-extras test-gpu slurm-test lint format types benchmarks clean
 help:
 	@echo "make demo        the quickstart: a table, figures and one HTML page in $(OUT)/quickstart (two to three minutes)"
 	@echo "make test        the tests (about 5 minutes); make test-slow: the long ones too"
 	@echo "make test-cuda   compiles CUDA code; no device needed"
+	@echo "make test-extras interchange with other tools, with their libraries"
+	@echo "make slurm-test  sweeps on a real Slurm, which it installs (root only, BIOREP_TEST_INSTALL=1)"
 	@echo "make test-gpu    the tests that need a CUDA device"
 	@echo "make lint types  ruff and mypy"
 	@echo "make benchmarks  speed, as ratios to named peers, on one thread"
@@ -43,6 +45,19 @@ $(VENV)/.gpu: requirements-gpu.lock $(READY)
 test-cuda: $(VENV)/.gpu
 	@echo "Compiling CUDA code"
 	@$(BIN)/python -m pytest -q -m cuda
+
+$(VENV)/.extras: requirements-extras.lock $(READY)
+	@echo "Installing the libraries of the extras interop and slurm (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-extras.lock
+	@touch $@
+
+test-extras: $(VENV)/.extras
+	@echo "Running the tests of the optional libraries"
+	@$(BIN)/python -m pytest -q tests/interop tests/integration/test_slurm.py
+
+# Needs root and BIOREP_TEST_INSTALL=1: installs Slurm, starts it on this machine and stops it afterwards.
+slurm-test: $(VENV)/.extras
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/integration/with_slurm.sh $(BIN)/python -m pytest -q -rs tests/integration/test_slurm.py
 
 test-gpu: $(VENV)/.gpu
 	@$(BIN)/python -m pytest -q -m gpu

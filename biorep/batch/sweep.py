@@ -139,6 +139,7 @@ def sweep(
             driving = _Driver(plan, root, work, driver, run, say)
             with clusters.cluster(cluster, workers, device=run.device, options=options) as client:
                 driving.drive(client)
+            _tidy(root, plan.name, say)
     return read_plan(folder)
 
 
@@ -253,8 +254,7 @@ def _task(planned: Planned, plan: Plan, root: Path, driver: str, run: RunContext
 def begin(plan: Plan, root: Path, *, run: RunContext, retry_failed: bool = True, say: Say = print) -> Work:
     """Write what is wanted, remove what is out of date, and return what is left to do; the lease must be held."""
     folder = root / plan.name
-    for path in [*atomic.remove_stale(folder), *atomic.remove_stale(root / "stages")]:
-        say(f"removed {path}, which a killed process has left")
+    _tidy(root, plan.name, say)
     work = survey(plan, root, run=run, retry_failed=retry_failed)
     (folder / "report.html").unlink(missing_ok=True)
     for planned in work.todo:
@@ -283,6 +283,12 @@ def _finished(record: RunRecord, planned: Planned, keys: dict[str, str] | None, 
     else:
         wanted = all(record.stages.get(kind) == key for kind, key in keys.items())
     return wanted and all(stages.finished(kind, key) for kind, key in record.stages.items())
+
+
+def _tidy(root: Path, name: str, say: Say) -> None:
+    """Remove the temporary files of processes that were killed."""
+    for path in [*atomic.remove_stale(root / name), *atomic.remove_stale(root / "stages")]:
+        say(f"removed {path}, which a killed process has left")
 
 
 def preview(plan: Plan, root: str | Path, *, run: RunContext | None = None, workers: int = 1) -> list[str]:

@@ -43,7 +43,7 @@ def learning_report(
         Sentences for the user; empty if all is well.
     """
     images = len(history.labels)
-    late = slice(images - images // 4, images)  # the last quarter: what the network is now, not what it was
+    late = slice(images - -(-images // 4), images)  # the last quarter: what the network is now, not what it was
     winners = history.winner[late]
     report: dict[str, Any] = {"units": history.units, "images": images, "slots": slots}
     if images:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from biorep import bridge, datasets, interop, plot, robustness, spectra, tuning
-    from biorep.batch import run
+    from biorep.batch import run, sweep
     from biorep.context import RunContext
     from biorep.errors import BiorepError
     from biorep.networks import network
@@ -32,6 +32,7 @@ _PUBLIC = {
     "network": "biorep.networks:network",
     "encode": "biorep.representations:encode",
     "run": "biorep.batch:run",
+    "sweep": "biorep.batch:sweep",
     "open": "biorep.store:open",
     "RunContext": "biorep.context:RunContext",
     "BiorepError": "biorep.errors:BiorepError",
@@ -51,6 +52,7 @@ __all__ = [
     "robustness",
     "run",
     "spectra",
+    "sweep",
     "tuning",
 ]
 

@@ -138,7 +138,7 @@ def collect(folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar=
     """
     from biorep.store import collect as bring
     from biorep.store import read_plan
-    from biorep.store.status import versions
+    from biorep.store.standing import versions
 
     written = bring(folder)
     print("\n".join([*map(str, written), *versions(read_plan(folder))] or ["nothing has changed"]))

@@ -25,7 +25,7 @@ def biorep(*arguments, cwd, expect=0, **environment):
 
 def test_help_lists_the_verbs(tmp_path):
     out, _ = biorep("--help", cwd=tmp_path)
-    for verb in ("run", "report", "models", "data", "doctor"):
+    for verb in ("run", "sweep", "status", "collect", "report", "clean", "models", "data", "doctor"):
         assert verb in out
 
 
@@ -41,9 +41,23 @@ def test_run_prints_a_table_and_repeats_cheaply(tmp_path):
     assert out.strip() == "store/quickstart-shrunk/report.html"
 
 
+def test_a_sweep_prints_the_table_and_status_collect_and_clean_know_it(tmp_path):
+    arguments = ("krotov_hopfield_2019_mnist", "--shrunk", "--out", "store", "--workers", "1")
+    out, _ = biorep("sweep", *arguments, cwd=tmp_path)
+    assert "test accuracy" in out
+    folder = "store/krotov_hopfield_2019_mnist-shrunk"
+    out, _ = biorep("status", folder, cwd=tmp_path)
+    assert " 0 going on, 0 failed, 0 left" in out
+    assert f'results: biorep.open("{folder}")' in out
+    out, _ = biorep("collect", folder, cwd=tmp_path)
+    assert out == "nothing has changed\n"
+    out, _ = biorep("clean", "store", cwd=tmp_path)
+    assert out == "there is nothing to remove\n"
+
+
 def test_set_takes_several_overrides(tmp_path):
     out, _ = biorep("run", "quickstart", "--set", "grid.seed=[4]", "name=other", "--dry-run", cwd=tmp_path)
-    assert out.splitlines()[0] == "other: 6 runs"
+    assert out.splitlines()[0] == "other: 6 runs: 0 done, 0 failed, 6 to do"
     assert "kh-seed4" in out
 
 
@@ -56,7 +70,7 @@ def test_set_takes_several_overrides(tmp_path):
 )
 def test_set_may_stand_anywhere_and_be_repeated(tmp_path, arguments):
     out, _ = biorep(*arguments, cwd=tmp_path)
-    assert out.splitlines()[0] == "other: 6 runs"
+    assert out.splitlines()[0] == "other: 6 runs: 0 done, 0 failed, 6 to do"
     assert "kh-seed4" in out
 
 
@@ -67,7 +81,7 @@ def test_set_may_stand_anywhere_and_be_repeated(tmp_path, arguments):
         (("run", "quickstart", "--set", "cases.kh.network.unitz=3"), "did you mean 'units'?"),
         (("run", "quickstart", "--set", "nonsense"), "expected key=value"),
         (("run", "quickstart", "--device", "gpu"), "Allowed: 'auto', 'cpu', 'cuda', 'cuda:<index>'."),
-        (("report", "nowhere"), "is not the folder of a finished plan"),
+        (("report", "nowhere"), "is not the folder of a plan"),
     ],
 )
 def test_mistakes_of_the_user_come_without_a_traceback(tmp_path, arguments, message):
@@ -80,7 +94,7 @@ def test_mistakes_of_the_user_come_without_a_traceback(tmp_path, arguments, mess
 def test_a_folder_that_cannot_be_written_is_explained(tmp_path):
     (tmp_path / "file").write_text("")
     _, err = biorep("run", "quickstart", "--shrunk", "--out", "file/store", cwd=tmp_path, expect=2)
-    assert "cannot write file/store/stages/state/" in err
+    assert "cannot write file/store/quickstart-shrunk/lease.json" in err
     assert "Choose a folder that you may write to, with --out FOLDER." in err
     assert "Traceback" not in err
 

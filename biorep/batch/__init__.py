@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from biorep.batch.driver import begin, preview, survey, sweep
 from biorep.batch.pipeline import Pipeline, Say
 from biorep.batch.plan import Plan, Planned, read
 from biorep.batch.recipe import Recipe, recipe_from
-from biorep.batch.sweep import begin, preview, survey, sweep
 from biorep.context import RunContext
 from biorep.store import PlanRecord, read_plan, write_run
 from biorep.store import open as open_results
@@ -66,6 +66,7 @@ def execute(plan: Plan, root: str | Path = "runs", *, run: RunContext | None = N
     """
     check(plan)
     root, run = Path(root), run or RunContext()
+    run.torch_device()  # a wrong one is refused before anything is written
     with lease(root / plan.name):
         done = begin(plan, root, run=run, say=say).done
         for number, planned in enumerate(plan.runs, 1):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,7 @@ def cluster(
         "distributed.worker.memory.spill": False,
     }
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    with dask.config.set(settings), contextlib.ExitStack() as stack:
+    with dask.config.set(settings), _no_main(), contextlib.ExitStack() as stack:
         if "://" in where:
             try:
                 client = Client(where, timeout="20s", set_as_default=False)
@@ -73,6 +74,22 @@ def cluster(
             started = stack.enter_context(start(workers, device, dict(options or {})))
             client = Client(started, set_as_default=False)
         yield stack.enter_context(client)
+
+
+@contextlib.contextmanager
+def _no_main() -> Iterator[None]:
+    """Hide the script that was started while the block runs.
+
+    New worker processes would import it first, and without ``if __name__ == "__main__"`` run it once more. They need
+    nothing of it.
+    """
+    names = vars(sys.modules["__main__"])
+    hidden: dict[str, Any] = {name: names.pop(name) for name in ("__file__", "__spec__") if name in names}
+    names["__spec__"] = None
+    try:
+        yield
+    finally:
+        names |= hidden
 
 
 def _local(workers: int, device: str, options: dict[str, Any]) -> Any:

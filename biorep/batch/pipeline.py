@@ -34,6 +34,11 @@ Say = Callable[[str], None]
 Result = xr.Dataset | xr.DataTree
 
 
+#: Images that the last runs of this process have used, by what identifies them: most runs of a plan use the same.
+_IMAGES: dict[str, xr.Dataset] = {}
+MOST_IMAGES = 3
+
+
 class Pipeline:
     """The stages of one recipe.
 
@@ -215,7 +220,9 @@ class Pipeline:
             start = time.perf_counter()
             result = make(replace(self.run, checkpoint=checkpoint))
             seconds = time.perf_counter() - start
-            self.stages.save(kind, key, result, config=plain(config), seconds=seconds)
+            saved = self.stages.save(kind, key, result, config=plain(config), seconds=seconds)
+            if isinstance(saved, xr.Dataset):
+                self._memory[kind, key] = saved
             shutil.rmtree(checkpoint, ignore_errors=True)
             self.say(f"{kind} {key}: {seconds:.1f} s")
         return self._result(kind)
@@ -229,7 +236,12 @@ class Pipeline:
 
     def _load(self, split: str) -> xr.Dataset:
         choice = self.recipe.dataset
-        return self._once(("images", split), lambda: datasets.load(choice.name, split, **choice.options()))
+        name = json.dumps([choice.identity(), choice.options(), split], sort_keys=True)
+        if name not in _IMAGES:
+            while len(_IMAGES) >= MOST_IMAGES:
+                _IMAGES.pop(next(iter(_IMAGES)))
+            _IMAGES[name] = datasets.load(choice.name, split, **choice.options())
+        return _IMAGES[name].copy()
 
     def _encoding(self, split: str, layer: Layer, images: int | None = None) -> dict[str, Any]:
         """Return what identifies a representation."""
@@ -257,6 +269,10 @@ class Pipeline:
             return result
 
         slow = recipe.network.slow_to_encode and split != "test"
+        if recipe.network.slow_to_encode and not slow and layer == self._layer():
+            key = self.keys.get("representation")
+            if key is not None and self.stages.finished("representation", key):
+                return self._result("representation")
         return self._once(("encoded", split, layer, str(count)), keep if slow else make)
 
     def _once(self, name: tuple[str, ...], make: Callable[[], xr.Dataset]) -> xr.Dataset:

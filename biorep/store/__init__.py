@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from biorep.store.collect import collect, open
+from biorep.store.collected import collect, open
 from biorep.store.runs import PlanRecord, RunRecord, read_plan, write_plan, write_run
 from biorep.store.stages import Stages
-from biorep.store.status import status
+from biorep.store.standing import status
 
 __all__ = ["PlanRecord", "RunRecord", "Stages", "collect", "open", "read_plan", "status", "write_plan", "write_run"]

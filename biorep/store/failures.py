@@ -16,7 +16,7 @@ from biorep.store.runs import run_folder
 #: A run whose process has died so often is not tried again.
 MOST_DEATHS = 2
 #: Lines of the log that a failure keeps.
-TAIL = 20
+TAIL = 40
 
 
 def failure_path(plan_folder: Path, name: str) -> Path:
@@ -91,7 +91,7 @@ def begin_attempt(plan_folder: Path, name: str, driver: str) -> int:
     number = 1 + (before.get("number", 0) if before.get("driver") == driver else 0)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     facts = {"driver": driver, "number": number, "host": socket.gethostname(), "pid": os.getpid(), "started": now}
-    atomic.write_json(_attempt_path(plan_folder, name), facts)
+    atomic.write_json(_attempt_path(plan_folder, name), facts, durable=False)
     return number
 
 

@@ -232,7 +232,7 @@ def unstack(path: Path, dims: Sequence[str], rows: Mapping[str, int]) -> dict[st
         group.attrs.pop("made_from", None)
         flat = {}
         for name, variable in group.variables.items():
-            if variable.dims[: len(dims)] == tuple(dims):
+            if name not in group.coordinates and variable.dims[: len(dims)] == tuple(dims):
                 rest = variable.values.shape[len(dims) :]
                 flat[name] = (variable.dims[len(dims) :], variable.values.reshape(-1, *rest), variable.attrs)
         fixed = {n: v for n, v in group.variables.items() if n not in flat and not set(v.dims) & set(dims)}

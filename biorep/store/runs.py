@@ -102,7 +102,7 @@ def write_run(plan_folder: Path, record: RunRecord) -> None:
     where = run_folder(plan_folder, record.name)
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     text = yaml.dump(record.recipe, Dumper=dumper, sort_keys=False, allow_unicode=True)
-    atomic.write_text(where / "recipe.yaml", text)
+    atomic.write_text(where / "recipe.yaml", text, durable=False)  # for people; the record has it as well
     atomic.write_json(where / "run.json", vars(record))
 
 

@@ -96,8 +96,8 @@ class Stages:
 
     def save(
         self, kind: str, key: str, result: xr.Dataset | xr.DataTree, *, config: dict[str, Any], seconds: float
-    ) -> None:
-        """Write a result and then its manifest.
+    ) -> xr.Dataset | xr.DataTree:
+        """Write a result and then its manifest, and return it with its provenance, as it is in the file.
 
         Parameters
         ----------
@@ -113,6 +113,8 @@ class Stages:
         StoreError
             If the file cannot be written; no manifest is left then.
         """
+        import xarray as xr
+
         path = self.path(kind, key)
         result = result.copy()
         result.attrs = {**result.attrs, **provenance(kind, key, config)}
@@ -123,10 +125,11 @@ class Stages:
             facts.update(bytes=temporary.stat().st_size, sha256=atomic.sha256(temporary))
 
         with atomic.locked(path.with_name(".lock")):
-            if self.manifest(kind, key) is not None:
-                return  # another process has finished it meanwhile
+            if self.manifest(kind, key) is not None:  # another process has finished it meanwhile
+                return self.load_tree(kind, key) if isinstance(result, xr.DataTree) else self.load(kind, key)
             atomic.write_with(path, write)
             self._conclude(kind, key, facts, config, seconds)
+        return result
 
     def _conclude(self, kind: str, key: str, facts: dict[str, Any], config: dict[str, Any], seconds: float) -> None:
         """Write the manifest: from now on the stage is done."""

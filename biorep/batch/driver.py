@@ -6,7 +6,7 @@ when the command is repeated, and runs that are in the store are never repeated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from biorep import atomic
 from biorep.batch import clusters
 from biorep.batch.pipeline import Pipeline, Say, plain_recipe
-from biorep.batch.plan import Plan, Planned
+from biorep.batch.plan import Plan, Planned, read
 from biorep.batch.work import DONE, FAILED, Task, perform
 from biorep.context import Meter, RunContext
 from biorep.errors import StoreError
 from biorep.store import PlanRecord, RunRecord, Stages, failures, read_plan, write_plan
 from biorep.store.lease import lease
 from biorep.store.runs import read_run, run_folder
-from biorep.store.status import duration
+from biorep.store.standing import duration
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -88,9 +88,11 @@ def survey(plan: Plan, root: str | Path, *, run: RunContext | None = None, retry
 
 
 def sweep(
-    plan: Plan,
+    plan: Plan | str | Path,
     root: str | Path = "runs",
     *,
+    set: Sequence[str] = (),
+    shrunk: bool = False,
     workers: int = 2,
     cluster: str = "local",
     options: Mapping[str, Any] | None = None,
@@ -102,10 +104,12 @@ def sweep(
 
     Parameters
     ----------
-    plan : Plan
-        From `biorep.batch.read`.
+    plan : Plan or str or path
+        From `biorep.batch.read`, or a YAML file, or the name of a published model.
     root : path
         Root of the store.
+    set, shrunk
+        Of a file or a name: overrides ``key=value``, and whether to run its small version.
     workers : int
         Runs at a time.
     cluster : str
@@ -128,7 +132,14 @@ def sweep(
     ------
     StoreError
         If another process works on the plan, or the sweep was stopped because all runs fail in the same way.
+
+    Examples
+    --------
+    >>> record = biorep.sweep("plan.yaml", "runs", workers=4)   # doctest: +SKIP
+    >>> tree = biorep.open(record.folder)                       # doctest: +SKIP
     """
+    if not isinstance(plan, Plan):
+        plan = read(plan, set, shrunk=shrunk)
     root, run = Path(root), run or RunContext()
     folder = root / plan.name
     with lease(folder) as driver:

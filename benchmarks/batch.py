@@ -1,0 +1,206 @@
+"""What a sweep costs beside its runs: overhead per run, scaling over workers, collecting and opening a thousand runs.
+
+    python benchmarks/batch.py
+
+The peer is a bare Dask task, as one writes it by hand: it loads the images, does the same work and writes the same two
+Datasets with `to_netcdf`; no key, no manifest, no lock, no log, no resume. Both run on the same worker of the same
+cluster, in turns. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from biorep import batch
+from biorep.batch.clusters import ONE_THREAD, cluster
+from biorep.batch.pipeline import plain_recipe
+from biorep.batch.plan import Plan
+from biorep.batch.work import Task, here, perform
+from biorep.store import write_plan
+
+TRIVIAL = """
+name: trivial
+recipe:
+  dataset: {name: digits, limit: 40}
+  network: {kind: random-features, units: 20}
+  readout: null
+  spectrum: null
+  robustness: null
+grid: {seed: {range: 400}}
+"""
+BOUND = """
+name: bound
+recipe:
+  dataset: {name: digits}
+  network: {kind: krotov-hopfield, units: 300, epochs: 300}
+  readout: null
+  spectrum: null
+  robustness: null
+grid: {seed: {range: 16}}
+"""
+MANY = """
+name: many
+recipe:
+  dataset: {name: digits, limit: 40}
+  network: {kind: random-features, units: 20}
+  readout: {source: assignment}
+  spectrum: {first: 1, last: 8}
+  robustness: null
+grid: {seed: {range: COUNT}}
+"""
+ROUNDS, PER_ROUND = 7, 40
+RUNS, MORE = 1000, 10
+
+
+def read(text: str, folder: Path) -> Plan:
+    """Return a plan from its text."""
+    path = folder / "plan.yaml"
+    path.write_text(text)
+    return batch.read(path)
+
+
+def tasks(plan: Plan, root: Path) -> list[Task]:
+    """Return the runs of a plan as a sweep sends them to workers."""
+    return [
+        Task(run.name, plain_recipe(run.recipe), run.coordinates, str(root), plan.name, "benchmark")
+        for run in plan.runs
+    ]
+
+
+def bare(recipe: dict[str, Any], folder: str) -> None:
+    """Do by hand what the trivial run does."""
+    import biorep
+
+    name, limit = recipe["dataset"]["name"], recipe["dataset"]["limit"]
+    images = {split: biorep.datasets.load(name, split, limit=limit) for split in ("train", "test")}
+    network = biorep.network(**recipe["network"])
+    state = network.fit(images["train"], seed=recipe["seed"])
+    os.makedirs(folder)
+    state.to_netcdf(f"{folder}/state.nc", engine="netcdf4")
+    network.encode(state, images["test"]).to_netcdf(f"{folder}/representation.nc", engine="netcdf4")
+
+
+def overhead(folder: Path) -> None:
+    """Print the time of a trivial run beside that of the bare task."""
+    trivial = tasks(read(TRIVIAL, folder), folder / "store")
+    spent: dict[str, list[float]] = {"biorep": [], "bare": []}
+    with cluster("local", 1) as client:
+        for number in range(ROUNDS + 1):
+            part = trivial[number * PER_ROUND : (number + 1) * PER_ROUND]
+            for name in spent:
+                start = time.perf_counter()
+                if name == "biorep":
+                    futures = [client.submit(perform, task, pure=False) for task in part]
+                else:
+                    futures = [
+                        client.submit(bare, task.recipe, str(folder / "bare" / task.name), pure=False) for task in part
+                    ]
+                client.gather(futures)
+                if number:  # the first round loads libraries
+                    spent[name].append((time.perf_counter() - start) / PER_ROUND * 1e3)
+    ours, peer = (statistics.median(spent[name]) for name in ("biorep", "bare"))
+    print(f"\nTrivial run, one worker, wall ms, medians of {ROUNDS} rounds of {PER_ROUND}")
+    for name, values in spent.items():
+        print(f"  {name:<8}{statistics.median(values):>7.1f}  ({min(values):.1f}-{max(values):.1f})")
+    print(f"  ratio   {ours / peer:>7.2f}  (target <= 1.5)")
+
+
+def scaling(folder: Path) -> None:
+    """Print how much faster two workers are than one with CPU-bound runs."""
+    wall = {}
+    for workers in (1, 2):
+        bound = tasks(read(BOUND, folder), folder / f"store{workers}")
+        with cluster("local", workers) as client:
+            client.run(_warm)  # libraries are loaded on every worker
+            start = time.perf_counter()
+            client.gather([client.submit(perform, task, pure=False) for task in bound])
+            wall[workers] = time.perf_counter() - start
+    print(f"\nCPU-bound sweep of {len(bound)} runs: {wall[1]:.1f} s with 1 worker, {wall[2]:.1f} s with 2")
+    print(f"  ratio   {wall[1] / wall[2]:>7.2f}  (target >= 1.8)")
+
+
+def _warm() -> None:
+    import biorep
+
+    images = biorep.datasets.load("digits", "train")
+    biorep.network("krotov-hopfield", units=10, epochs=1).fit(images, seed=0)
+
+
+def collecting(folder: Path) -> None:
+    """Print what it costs to collect a thousand runs, to open them, and to collect ten more."""
+    plan = read(MANY.replace("COUNT", str(RUNS + MORE)), folder)
+    store = folder / "many-store"
+    start = time.perf_counter()
+    for task in tasks(plan, store):
+        here(task)
+    made = time.perf_counter() - start
+    planned = {run.name: run.coordinates for run in plan.runs}
+    hidden = list(planned)[RUNS:]
+    for name in hidden:
+        _record(store, name).rename(_record(store, name).with_suffix(".later"))
+    write_plan(store, plan.name, plan.dims, planned, dict(plan.about))
+    cold = _child("collect", store / plan.name)
+    opened = [_child("open", store / plan.name) for _ in range(3)]
+    for name in hidden:
+        _record(store, name).with_suffix(".later").rename(_record(store, name))
+    more = _child("collect", store / plan.name)
+    size = sum(path.stat().st_size for path in (store / plan.name / "collected").iterdir()) / 2**20
+    print(f"\n{RUNS} runs with readout and spectrum, made in {made:.0f} s; collected: {size:.1f} MiB; new processes")
+    print(f"  cold collect                 {cold['cpu']:>6.2f} CPU s  (target <= 20)")
+    print(f"  {MORE} more                      {more['cpu']:>6.2f} CPU s  (target <= 0.5)")
+    wall, peak = (statistics.median(report[key] for report in opened) for key in ("wall", "peak"))
+    print(f"  open, and the mean exponent  {wall:>6.2f} s      (target < 1), peak memory {peak:.0f} MB (target < 200)")
+    imports = statistics.median(report["import"] for report in opened)
+    print(f"  of that, importing xarray and netCDF4: {imports:.2f} s")
+
+
+def _record(store: Path, name: str) -> Path:
+    return store / "many" / "runs" / name / "run.json"
+
+
+def _child(verb: str, folder: Path) -> dict[str, float]:
+    """Do one thing in a new process, as a user would, and return what it cost without the start of Python."""
+    command = [sys.executable, "-c", INSIDE, verb, str(folder)]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **ONE_THREAD})
+    return dict(json.loads(answer.stdout))
+
+
+INSIDE = """
+import json, resource, sys, time
+begin = time.perf_counter()
+import dask.array, distributed, netCDF4, xarray  # xarray loads them all on first use
+imported, cpu = time.perf_counter() - begin, time.process_time()
+import biorep
+from biorep.store import collect
+verb, folder = sys.argv[1:]
+if verb == "open":
+    float(biorep.open(folder)["spectrum"]["alpha"].mean())
+else:
+    collect(folder)
+print(json.dumps({
+    "wall": time.perf_counter() - begin,
+    "cpu": time.process_time() - cpu,
+    "import": imported,
+    "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+}))
+"""
+
+
+def main() -> None:
+    """Measure everything."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for measure in (collecting, overhead, scaling):
+            measure(folder)
+
+
+if __name__ == "__main__":
+    main()

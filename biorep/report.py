@@ -14,7 +14,7 @@ import yaml
 from biorep import atomic
 from biorep.resources import safe_name
 from biorep.store import PlanRecord, Stages, read_plan
-from biorep.store.summary import by_network, notes, summary, table
+from biorep.store.summary import by_network, by_training, notes, summary, table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -80,6 +80,7 @@ def figures(plan: PlanRecord) -> Iterator[tuple[str, str, Figure]]:
     if robustness := {name: members for name, members in robustness.items() if members}:
         caption = "Accuracy under attack and noise: mean and range over seeds."
         yield "robustness", caption, plot.accuracy_curves(robustness)
+    groups = by_training(plan)
     states = {name: [stages.load("state", run.stages["state"]) for run in runs] for name, runs in groups.items()}
     if learners := {name: members for name, members in states.items() if "online_accuracy" in members[0]}:
         caption = "Learning of the spiking networks; online accuracy: of labels assigned on the images before."

@@ -11,6 +11,7 @@ from biorep import batch
 from biorep.context import RunContext
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+SWEEPS = README.parent / "docs" / "sweeps.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
 
 
@@ -37,18 +38,37 @@ def test_opening_results(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_spiking_example(capsys):
+def test_the_spiking_example_and_the_interchange(capsys, tmp_path, monkeypatch):
+    import importlib.util
+
     import biorep
 
+    monkeypatch.chdir(tmp_path)
     images = {split: biorep.datasets.load("digits", split) for split in ("train", "test")}
-    exec(BLOCKS[2], {"biorep": biorep, "images": images})
+    scope = {"biorep": biorep, "images": images}
+    exec(BLOCKS[2], scope)
     assert float(re.search(r"accuracy (\S+)", capsys.readouterr().out).group(1)) > 0.85
+    needed = {"to_rsatoolbox": "rsatoolbox", "to_pynapple": "pynapple"}
+    for line in BLOCKS[3].splitlines():
+        library = next((name for word, name in needed.items() if word in line), None)
+        if library is None or importlib.util.find_spec(library):
+            exec(line, scope)
+    assert (tmp_path / "answers.nc").is_file()
+
+
+def test_the_plan_of_the_page_about_sweeps_is_valid(tmp_path):
+    text = SWEEPS.read_text(encoding="utf-8")
+    (plan,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    (tmp_path / "delta.yaml").write_text(plan)
+    assert len(batch.read(tmp_path / "delta.yaml").runs) == 40
+    for name, runs in re.findall(r"`biorep sweep (study\w+)` .*?(\d+) runs", text):
+        assert len(batch.read(name).runs) == int(runs)
 
 
 @pytest.mark.parametrize(
-    "command", re.findall(r"^    (?:\.venv/bin/)?biorep run (.*?)(?:\s+#.*)?$", README.read_text(), re.M)
+    "command", re.findall(r"^    (?:\.venv/bin/)?biorep (?:run|sweep) (.*?)(?:\s+#.*)?$", README.read_text(), re.M)
 )
 def test_commands_name_models_and_keys_that_exist(command):
-    words = command.replace("--shrunk", "").split()
+    words = re.sub(r"--shrunk|--workers \d+", "", command).split()
     overrides = words[words.index("--set") + 1 :] if "--set" in words else []
     assert batch.read(words[0], overrides).runs

@@ -21,7 +21,7 @@ import numpy as np
 from biorep.networks.base import report_of
 from biorep.plot import learning_curves
 from biorep.store import PlanRecord, RunRecord, Stages, read_plan
-from biorep.store.summary import by_network, estimate
+from biorep.store.summary import by_network, by_training, estimate
 
 #: Column -> digits.
 COLUMNS = {
@@ -69,8 +69,7 @@ def main(folder: str) -> None:
     print(table(plan))
     stages = Stages(plan.root)
     groups = {
-        name: list({run.stages["state"]: stages.load("state", run.stages["state"]) for run in runs}.values())
-        for name, runs in by_network(plan).items()
+        name: [stages.load("state", run.stages["state"]) for run in runs] for name, runs in by_training(plan).items()
     }
     path = plan.folder / "figures" / "learning.png"
     path.parent.mkdir(exist_ok=True)

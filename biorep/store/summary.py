@@ -73,6 +73,19 @@ def by_network(plan: PlanRecord) -> dict[str, list[RunRecord]]:
     return groups
 
 
+def by_training(plan: PlanRecord) -> dict[str, list[RunRecord]]:
+    """Return the groups of `by_network` without those that differ only in what makes no difference to the training."""
+    names: dict[tuple[str, ...], list[str]] = {}
+    groups = by_network(plan)
+    for name, runs in groups.items():
+        names.setdefault(tuple(run.stages["state"] for run in runs), []).append(name)
+    found = {}
+    for same in names.values():
+        shared = set.intersection(*(set(name.split(", ")) for name in same))
+        found[", ".join(part for part in same[0].split(", ") if part in shared) or same[0]] = groups[same[0]]
+    return found
+
+
 def summary(plan: PlanRecord) -> list[Row]:
     """Return one row per group of `by_network`."""
     stages = Stages(plan.root)

@@ -1,0 +1,82 @@
+"""Penalties on weight matrices alone: largest singular values, and distance from orthonormal rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from biorep.errors import ConfigError
+
+
+def spectral_norm_penalty(
+    weights: Sequence[Tensor], *, iterations: int = 30, starts: Sequence[Tensor] | None = None
+) -> Tensor:
+    """Return half of the sum of the squares of the largest singular values.
+
+    The singular vectors come from power iterations without a gradient; the gradient is then ``sigma u v^T``, exactly
+    that of the largest singular value.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor, (output, input)
+    iterations : int
+        Power iterations for each matrix.
+    starts : sequence of Tensor, (input,), optional
+        Where the iterations start, for example at the vectors of the last step; overwritten with where they end. Ones
+        by default.
+
+    Raises
+    ------
+    ConfigError
+        If there is no iteration.
+
+    References
+    ----------
+    Yoshida, Y. & Miyato, T. (2017). Spectral norm regularization for improving the generalizability of deep learning.
+    arXiv:1705.10941. With the layers up to the representation, the head left out, it is the regularizer of Yang, Y.,
+    Zavatone-Veth, J. & Pehlevan, C. (2024). Spectral regularization for adversarially-robust representation learning.
+    arXiv:2405.17181.
+    """
+    if iterations < 1:
+        raise ConfigError(f"iterations must be at least 1, got {iterations}")
+    total = weights[0].new_zeros(())
+    for index, matrix in enumerate(weights):
+        start = torch.ones_like(matrix[0]) if starts is None else starts[index]
+        left, right = singular_vectors(matrix.detach(), start, iterations)
+        if starts is not None:
+            starts[index].copy_(right)
+        total = total + (left @ matrix @ right).square() / 2
+    return total
+
+
+def singular_vectors(matrix: Tensor, start: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
+    """Return the singular vectors (output,) and (input,) of the largest singular value, by power iteration."""
+    right = start / start.norm().clamp_min(torch.finfo(start.dtype).tiny)
+    left = matrix @ right
+    for _ in range(iterations):
+        left = matrix @ right
+        left = left / left.norm().clamp_min(torch.finfo(left.dtype).tiny)
+        right = matrix.T @ left
+        right = right / right.norm().clamp_min(torch.finfo(right.dtype).tiny)
+    return left, right
+
+
+def parseval_penalty(weights: Sequence[Tensor]) -> Tensor:
+    """Return the sum of ``||W W^T - I||_F^2``, on the smaller side of each matrix.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor, (output, input)
+
+    References
+    ----------
+    Cissé, M. et al. (2017). Parseval networks: improving robustness to adversarial examples. ICML 34.
+    """
+    total = weights[0].new_zeros(())
+    for matrix in weights:
+        short = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+        identity = torch.eye(len(short), dtype=short.dtype, device=short.device)
+        total = total + (short @ short.T - identity).square().sum()
+    return total

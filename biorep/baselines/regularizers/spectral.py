@@ -1,0 +1,87 @@
+"""Penalty that bends the eigenspectrum of a representation towards a power law.
+
+Nassar, J., Sokol, P. A., Chung, S., Harris, K. D. & Park, I. M. (2020). On 1/n neural representation and robustness.
+NeurIPS 33.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from biorep.errors import ConfigError, choose
+
+#: Samples per dim below which the spectrum of a batch is far from that of the data, whatever the network does.
+ENOUGH = 10
+
+Target = Literal["anchored", "absolute"]
+
+
+def spectral_penalty(
+    activations: Tensor, basis: Tensor | None = None, *, alpha: float = 1.0, tau: int = 10, target: Target = "anchored"
+) -> Tensor:
+    """Return ``1 / D sum_n [(l_n / g_n - 1)^2 + max(0, l_n / g_n - 1)]`` over the components behind the anchor.
+
+    ``l_n`` are the variances of the batch along the columns of the basis, in descending order, and ``g_n`` the target:
+    ``l_a (a / n)^alpha`` with the anchor a = tau + 1, of which no gradient is taken (anchored), or ``n^-alpha``
+    (absolute; the sum then starts at the anchor itself).
+
+    Parameters
+    ----------
+    activations : Tensor, (presentation, neuroid)
+    basis : Tensor, (neuroid, component), optional
+        Columns of an orthonormal basis in any order, as a rule eigenvectors of the covariance over the training set.
+        None: the eigenvectors of the batch itself, with a warning for small batches, whose spectrum says little.
+    alpha : float
+        Exponent of the target.
+    tau : int
+        Index of the anchor counted from 0, as published: 10 is the 11th component.
+    target : {"anchored", "absolute"}
+
+    Returns
+    -------
+    Tensor
+        A number; components without variance are left out.
+
+    Raises
+    ------
+    ConfigError
+        If `tau` is not between 0 and D - 2, the target is unknown, or the batch is too small for the anchor.
+    """
+    choose(target, ("anchored", "absolute"), "target")
+    samples, width = activations.shape
+    if not 0 <= tau <= width - 2:
+        raise ConfigError(f"tau = {tau} must be between 0 and {width - 2}, the width of the layer less 2")
+    if samples < 2 or (basis is None and samples - 1 < tau + 2):
+        raise ConfigError(
+            f"a batch of {samples} has a spectrum of {max(samples - 1, 0)} components, too few for tau = {tau}: raise "
+            f"batch_size to {tau + 3} at least"
+        )
+    centred = activations - activations.mean(0)
+    variances = own_variances(centred) if basis is None else (centred @ basis).square().sum(0) / (samples - 1)
+    ordered = variances.sort(descending=True).values
+    rank = torch.arange(1, len(ordered) + 1, dtype=ordered.dtype, device=ordered.device)
+    if target == "anchored":
+        wanted, start = ordered[tau].detach() * ((tau + 1) / rank) ** alpha, tau + 1
+    else:
+        wanted, start = rank**-alpha, tau
+    excess = torch.where(ordered > 0, ordered / wanted - 1, 0)[start:]
+    return (excess.square() + excess.clamp_min(0)).sum() / width
+
+
+def own_variances(centred: Tensor) -> Tensor:
+    """Return the eigenvalues of the covariance of centred rows (presentation, neuroid) that the rows can have."""
+    samples, width = centred.shape
+    if samples < ENOUGH * width:
+        warnings.warn(
+            f"the spectrum of a batch of {samples} for {width} neuroids differs from that of the data whatever the "
+            f"network does; take the basis of the training set, or batches of {ENOUGH * width} and more",
+            stacklevel=3,
+        )
+    if samples <= width:
+        gram = centred @ centred.T / (samples - 1)
+        return torch.linalg.eigvalsh(gram)[1:]  # one direction is taken by the mean
+    return torch.linalg.eigvalsh(centred.T @ centred / (samples - 1))

@@ -135,12 +135,23 @@ class _Trainable(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b, bias=bias or index == last) for index, (a, b) in pairs)
         self.activation, self.power = activation, power
 
-    def forward(self, rows: Tensor) -> Tensor:
+    @property
+    def depth(self) -> int:
+        """Number of hidden layers."""
+        return len(self.layers) - 1
+
+    def trace(self, rows: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Return the responses of the hidden layers, the currents of the last one, and the logits."""
         *hidden, output = self.layers
+        responses, currents = [], rows
         for layer in hidden:
-            rows = activate(layer(rows), self.activation, self.power)
-        logits: Tensor = output(rows)
-        return logits
+            currents = layer(rows)
+            rows = activate(currents, self.activation, self.power)
+            responses.append(rows)
+        return responses, currents, output(rows)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.trace(rows)[2]
 
 
 class HiddenLayers(Encoder):

@@ -15,7 +15,7 @@ import xarray as xr
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from biorep.bridge.training import Schedule, train
+from biorep.bridge.training import Forward, Schedule, train
 from biorep.config import Config, setting
 from biorep.context import RunContext
 from biorep.errors import DataError
@@ -191,7 +191,7 @@ def mean_loss(logits: Tensor, labels: Tensor, loss: Literal["cross-entropy", "sq
 class _Ridge:
     """Sum of squares of the weights of a linear readout, its bias left out."""
 
-    kind = "ridge"
+    kind, needs_input_gradient = "ridge", False
 
     def __init__(self, strength: float):
         self.strength = strength
@@ -199,9 +199,12 @@ class _Ridge:
     def __repr__(self) -> str:
         return f"_Ridge({self.strength})"
 
-    def __call__(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-        assert isinstance(module, nn.Linear)
-        return module.weight.square().sum()
+    def prepare(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> None:
+        """Nothing to prepare."""
+
+    def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
+        assert isinstance(forward.module, nn.Linear)
+        return forward.module.weight.square().sum()
 
 
 def stacked(representation: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:

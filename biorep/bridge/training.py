@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,46 @@ from biorep import rng
 from biorep.atomic import write_with
 from biorep.context import RunContext, identity
 from biorep.errors import NumericalError
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What a module has made of a mini-batch, for penalties to look at.
+
+    Parameters
+    ----------
+    module : nn.Module
+    inputs : Tensor, (presentation, ...)
+        They require a gradient if a penalty needs it.
+    labels : Tensor of int64, (presentation,)
+    logits : Tensor, (presentation, class)
+    hidden : tuple of Tensor, (presentation, neuroid)
+        Responses of the hidden layers, if the module tells them, see `trace`.
+    preactivation : Tensor, (presentation, neuroid), optional
+        Currents of the last hidden layer.
+    generator : torch.Generator, optional
+        Of random draws.
+    """
+
+    module: nn.Module
+    inputs: Tensor
+    labels: Tensor
+    logits: Tensor
+    hidden: tuple[Tensor, ...] = ()
+    preactivation: Tensor | None = None
+    generator: torch.Generator | None = None
+
+
+def trace(module: nn.Module, inputs: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None, Tensor]:
+    """Return responses of the hidden layers, currents of the last one, and logits.
+
+    A module tells its hidden layers by a method `trace` of its own; one without has none.
+    """
+    tracer: Any = getattr(module, "trace", None)
+    if tracer is None:
+        return (), None, module(inputs)
+    hidden, preactivation, logits = tracer(inputs)
+    return tuple(hidden), preactivation, logits
 
 
 class Penalty(Protocol):
@@ -35,8 +75,17 @@ class Penalty(Protocol):
         """What the penalty is multiplied by."""
         ...
 
-    def __call__(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the penalty of a module at a mini-batch, before it is multiplied by its strength."""
+    @property
+    def needs_input_gradient(self) -> bool:
+        """Whether the inputs of a mini-batch must require a gradient."""
+        ...
+
+    def prepare(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> Any:
+        """Return what the penalty needs for an epoch, given the whole training set."""
+        ...
+
+    def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
+        """Return the penalty at a mini-batch, before it is multiplied by its strength."""
         ...
 
 
@@ -113,11 +162,13 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate_at(epoch)
         order = torch.as_tensor(rng.stream(seed, name, "shuffle", epoch).permutation(len(inputs))).to(inputs.device)
-        row = _epoch(module, inputs, labels, order, schedule.batch_size, optimiser, penalties)
-        if not np.isfinite(row["loss"]):
+        generator = torch.Generator(inputs.device).manual_seed(rng.stream_seed(seed, name, "penalties", epoch) % 2**63)
+        row = _epoch(module, inputs, labels, order, schedule.batch_size, optimiser, penalties, generator)
+        if lost := [key for key, value in row.items() if not np.isfinite(value)]:
+            term = "loss" if "loss" in lost else lost[-1].replace("_", " ", 1)
             raise NumericalError(
-                f"{name}: the loss became {row['loss']} in epoch {epoch + 1} at learning rate "
-                f"{schedule.rate_at(epoch):g}. Lower the rate, or the ReLU power if it is high."
+                f"{name}: the {term} became {row[lost[0]]} in epoch {epoch + 1} at learning rate "
+                f"{schedule.rate_at(epoch):g}. Lower the rate, the strength of the penalties, or the ReLU power."
             )
         for key, value in row.items():
             history.setdefault(key, []).append(value)
@@ -135,13 +186,19 @@ def _epoch(
     batch_size: int,
     optimiser: torch.optim.Optimizer,
     penalties: Sequence[Penalty],
+    generator: torch.Generator,
 ) -> dict[str, float]:
+    prepared = [penalty.prepare(module, inputs, labels) for penalty in penalties]
+    differentiate = any(penalty.needs_input_gradient for penalty in penalties)
     sums = torch.zeros(2 + len(penalties), dtype=torch.float64, device=inputs.device)
     for chosen in torch.split(order, batch_size):
         batch, target = inputs[chosen], labels[chosen]
-        logits = module(batch)
+        if differentiate:
+            batch = batch.detach().requires_grad_()
+        hidden, preactivation, logits = trace(module, batch)
+        forward = Forward(module, batch, target, logits, hidden, preactivation, generator)
         loss = nn.functional.cross_entropy(logits, target)
-        terms = [penalty.strength * penalty(module, batch, target) for penalty in penalties]
+        terms = [p.strength * p(forward, ready) for p, ready in zip(penalties, prepared, strict=True)]
         optimiser.zero_grad(set_to_none=True)
         torch.stack([loss, *terms]).sum().backward()
         optimiser.step()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from biorep.spectra.covariance import eigenspectrum
+from biorep.spectra.covariance import StreamedCovariance, eigenspectrum
 from biorep.spectra.powerlaw import CONVENTIONS, fit_powerlaw
 
-__all__ = ["CONVENTIONS", "eigenspectrum", "fit_powerlaw"]
+__all__ = ["CONVENTIONS", "StreamedCovariance", "eigenspectrum", "fit_powerlaw"]

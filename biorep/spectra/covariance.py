@@ -111,10 +111,47 @@ def _eigenvalues(values: np.ndarray, denominator: int) -> tuple[np.ndarray, str]
 
 
 def _scatter(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Return the lower triangle of the sum of (row - mean)(row - mean)^T, without a centred copy of all rows."""
-    n, d = values.shape
-    total = np.zeros((d, d), order="F")
-    for start in range(0, n, ROWS):
-        centred = values[start : start + ROWS] - mean
-        total = scipy.linalg.blas.dsyrk(1.0, centred.T, beta=1.0, c=total, lower=1, overwrite_c=1)
-    return total
+    """Return the lower triangle of the sum of (row - mean)(row - mean)^T."""
+    streamed = StreamedCovariance(values.shape[1], shift=mean)
+    streamed.add(values)
+    return streamed.scatter
+
+
+class StreamedCovariance:
+    """The covariance of rows that come in parts, in float64, without a centred copy of all of them.
+
+    Parameters
+    ----------
+    width : int
+        Length of a row.
+    shift : (width,) array, optional
+        Close to the mean, so that no digits are lost; the mean of the first part by default.
+    """
+
+    def __init__(self, width: int, shift: np.ndarray | None = None):
+        self.shift, self.rows = shift, 0
+        #: Lower triangle of the sum of (row - shift)(row - shift)^T.
+        self.scatter = np.zeros((width, width), order="F")
+        self.sum = np.zeros(width)
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in rows (row, width)."""
+        if self.shift is None:
+            self.shift = values.mean(0, dtype=np.float64)
+        for start in range(0, len(values), ROWS):
+            centred = values[start : start + ROWS] - self.shift
+            self.scatter = scipy.linalg.blas.dsyrk(1.0, centred.T, beta=1.0, c=self.scatter, lower=1, overwrite_c=1)
+            self.sum += centred.sum(0)
+        self.rows += len(values)
+
+    def covariance(self, ddof: int = 0) -> np.ndarray:
+        """Return the covariance (width, width) about the true mean."""
+        whole = np.tril(self.scatter)
+        whole = whole + np.tril(whole, -1).T
+        result: np.ndarray = (whole - np.outer(self.sum, self.sum) / self.rows) / (self.rows - ddof)
+        return result
+
+    def eigenvectors(self) -> np.ndarray:
+        """Return the eigenvectors of the covariance as columns, the largest first."""
+        _, vectors = scipy.linalg.eigh(self.covariance(), overwrite_a=True, check_finite=True, driver="evd")
+        return np.asarray(vectors[:, ::-1])

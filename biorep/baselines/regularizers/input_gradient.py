@@ -6,9 +6,14 @@ by regularizing their input gradients. AAAI 32.
 
 from __future__ import annotations
 
+from typing import Any, ClassVar, Literal
+
 import torch
 from torch import Tensor, nn
 
+from biorep.baselines.regularizers.base import BasePenalty
+from biorep.bridge.training import Forward
+from biorep.config import setting
 from biorep.errors import ConfigError
 
 
@@ -33,3 +38,16 @@ def input_gradient_penalty(logits: Tensor, inputs: Tensor, labels: Tensor) -> Te
     loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
     (gradient,) = torch.autograd.grad(loss, inputs, create_graph=True)
     return gradient.square().sum() / len(logits)
+
+
+class InputGradientPenalty(BasePenalty):
+    """See `input_gradient_penalty`."""
+
+    needs_input_gradient: ClassVar[bool] = True
+
+    kind: Literal["input-gradient"] = "input-gradient"
+    strength: float = setting(0.1, ge=0, description="multiplies the mean squared gradient")
+
+    def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
+        """Return the penalty of a mini-batch."""
+        return input_gradient_penalty(forward.logits, forward.inputs, forward.labels)

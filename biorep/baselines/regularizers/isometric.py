@@ -6,12 +6,16 @@ arXiv:2211.01236.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from pydantic import model_validator
+from torch import Tensor, nn
 
-from biorep.errors import ConfigError, choose
+from biorep.baselines.regularizers.base import BasePenalty, hidden_layers
+from biorep.bridge.training import Forward
+from biorep.config import setting
+from biorep.errors import ConfigError, DataError, choose
 
 Mode = Literal["raw", "maxnorm"]
 Reduction = Literal["all", "pairs"]
@@ -88,3 +92,39 @@ def distances(rows: Tensor) -> Tensor:
     apart = squared > noise
     apart = apart & ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
     return torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)
+
+
+class IsometricPenalty(BasePenalty):
+    """See `isometric_penalty`; the representation is the last hidden layer, the inputs are the network's."""
+
+    kind: Literal["isometric"] = "isometric"
+    strength: float = setting(0.1, ge=0, description="multiplies the penalty (published: lambda 1)")
+    scale: float = setting(1.0, gt=0, description="multiplies the distances of the representation (lambda 2)")
+    mode: Mode = setting("raw", description="maxnorm: distances relative to the largest")
+    reduction: Reduction = setting("all", description="pairs: mean over pairs of one class alone")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> IsometricPenalty:
+        if self.mode == "maxnorm" and self.reduction == "pairs":
+            raise ValueError("reduction 'pairs' goes with mode 'raw'; maxnorm was published with 'all'")
+        return self
+
+    def prepare(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> None:
+        """Refuse a training set in which no two samples share a class."""
+        if len(torch.unique(labels)) == len(labels):
+            raise DataError(
+                f"the isometric penalty compares samples of one class, and no two of the {len(labels)} training "
+                "samples share one"
+            )
+
+    def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
+        """Return the penalty of a mini-batch."""
+        (representation,) = hidden_layers(forward)
+        return isometric_penalty(
+            representation,
+            forward.inputs.detach(),
+            forward.labels,
+            scale=self.scale,
+            mode=self.mode,
+            reduction=self.reduction,
+        )

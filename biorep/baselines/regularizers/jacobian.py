@@ -5,9 +5,16 @@ Hoffman, J., Roberts, D. A. & Yaida, S. (2019). Robust learning with Jacobian re
 
 from __future__ import annotations
 
+import warnings
+from typing import Any, ClassVar, Literal
+
 import torch
+from pydantic import field_validator
 from torch import Tensor
 
+from biorep.baselines.regularizers.base import BasePenalty, hidden_layers
+from biorep.bridge.training import Forward
+from biorep.config import setting
 from biorep.errors import ConfigError
 
 
@@ -60,3 +67,44 @@ def sphere(count: int, samples: int, size: int, *, like: Tensor, generator: torc
     """Return directions that are uniform on the unit sphere, (count, samples, size), independent of each other."""
     draws = torch.randn(count, samples, size, generator=generator, dtype=like.dtype, device=like.device)
     return draws / draws.norm(dim=-1, keepdim=True)
+
+
+class JacobianPenalty(BasePenalty):
+    """See `jacobian_penalty`."""
+
+    needs_input_gradient: ClassVar[bool] = True
+
+    kind: Literal["jacobian"] = "jacobian"
+    strength: float = setting(0.01, ge=0, description="multiplies half of the mean squared norm of the Jacobian")
+    target: Literal["logits", "features", "preactivation"] = setting(
+        "logits",
+        description="outputs of the Jacobian; features: the last hidden layer, preactivation: before its nonlinearity",
+    )
+    n_proj: int = setting(1, description="random directions per sample; -1: exact")
+
+    @field_validator("n_proj")
+    @classmethod
+    def _some(cls, value: int) -> int:
+        if value != -1 and value < 1:
+            raise ValueError(f"n_proj must be -1 (exact) or at least 1, got {value}")
+        return value
+
+    def prepare(self, module: Any, inputs: Tensor, labels: Tensor) -> None:
+        """Warn if the penalty is another one than its name says."""
+        if self.target == "preactivation" and getattr(module, "depth", 0) == 1:
+            warnings.warn(
+                "the Jacobian of the currents of a linear first layer is its weight matrix: this penalty is weight "
+                "decay. Set target to 'logits' or 'features'.",
+                stacklevel=2,
+            )
+
+    def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
+        """Return the penalty of a mini-batch."""
+        outputs = {
+            "logits": forward.logits,
+            "features": hidden_layers(forward)[0] if self.target == "features" else None,
+            "preactivation": forward.preactivation,
+        }[self.target]
+        if outputs is None:
+            raise ConfigError(f"the Jacobian penalty on '{self.target}' needs a network with a hidden layer")
+        return jacobian_penalty(outputs, forward.inputs, n_proj=self.n_proj, generator=forward.generator)

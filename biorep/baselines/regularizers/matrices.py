@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from biorep.baselines.regularizers.base import BasePenalty, matrices
+from biorep.bridge.training import Forward
+from biorep.config import setting
 from biorep.errors import ConfigError
 
 
@@ -80,3 +84,37 @@ def parseval_penalty(weights: Sequence[Tensor]) -> Tensor:
         identity = torch.eye(len(short), dtype=short.dtype, device=short.device)
         total = total + (short @ short.T - identity).square().sum()
     return total
+
+
+class SpectralNormPenalty(BasePenalty):
+    """See `spectral_norm_penalty`; one power iteration per step, from the vectors of the last one."""
+
+    kind: Literal["spectral-norm"] = "spectral-norm"
+    strength: float = setting(0.01, ge=0, description="multiplies half of the sum of squared singular values")
+    layers: Literal["all", "representation"] = setting(
+        "all", description="representation: without the output layer (Yang et al. 2024)"
+    )
+
+    def prepare(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> list[Tensor]:
+        """Return vectors to start from, close to the singular vectors."""
+        weights = [matrix.detach() for matrix in self._weights(module)]
+        return [singular_vectors(matrix, torch.ones_like(matrix[0]), 30)[1] for matrix in weights]
+
+    def __call__(self, forward: Forward, prepared: list[Tensor] | None = None) -> Tensor:
+        """Return the penalty; the mini-batch does not matter."""
+        iterations = 30 if prepared is None else 1
+        return spectral_norm_penalty(self._weights(forward.module), iterations=iterations, starts=prepared)
+
+    def _weights(self, module: nn.Module) -> list[Tensor]:
+        return matrices(module, head=self.layers == "all")
+
+
+class ParsevalPenalty(BasePenalty):
+    """See `parseval_penalty`; hidden layers alone, because orthonormal logits would bound the confidence."""
+
+    kind: Literal["parseval"] = "parseval"
+    strength: float = setting(1e-3, ge=0, description="multiplies the squared distance from orthonormal rows")
+
+    def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
+        """Return the penalty; the mini-batch does not matter."""
+        return parseval_penalty(matrices(forward.module, head=False))

@@ -10,9 +10,13 @@ import warnings
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from biorep.baselines.regularizers.base import BasePenalty, hidden_layers
+from biorep.bridge.training import Forward, trace
+from biorep.config import setting
 from biorep.errors import ConfigError, choose
+from biorep.spectra.covariance import StreamedCovariance
 
 #: Samples per dim below which the spectrum of a batch is far from that of the data, whatever the network does.
 ENOUGH = 10
@@ -85,3 +89,52 @@ def own_variances(centred: Tensor) -> Tensor:
         gram = centred @ centred.T / (samples - 1)
         return torch.linalg.eigvalsh(gram)[1:]  # one direction is taken by the mean
     return torch.linalg.eigvalsh(centred.T @ centred / (samples - 1))
+
+
+#: Images that go through the network at once when the basis is refreshed.
+BATCH = 2000
+
+
+class SpectralPenalty(BasePenalty):
+    """See `spectral_penalty`; the basis is that of the whole training set, refreshed at the start of each epoch."""
+
+    kind: Literal["spectral"] = "spectral"
+    strength: float = setting(1.0, ge=0, description="multiplies the distance from the power law (published: beta)")
+    alpha: float = setting(1.0, gt=0, description="exponent of the power law")
+    tau: int = setting(10, ge=0, description="index of the anchor, counted from 0")
+    target: Target = setting("anchored", description="anchored: only the shape; absolute: the variances as well")
+    basis: Literal["epoch", "batch"] = setting("epoch", description="batch: eigenvectors of each mini-batch")
+    layers: Literal["last", "all"] = setting("last", description="hidden layers that are bent")
+
+    def prepare(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> list[Tensor] | None:
+        """Return the eigenvectors (neuroid, component) of each layer's covariance over the training set."""
+        return None if self.basis == "batch" else eigenbases(module, inputs, last=self.layers == "last")
+
+    def __call__(self, forward: Forward, prepared: list[Tensor] | None = None) -> Tensor:
+        """Return the penalty of a mini-batch, summed over the layers."""
+        layers = hidden_layers(forward, self.layers)
+        bases = prepared if prepared is not None else [None] * len(layers)
+        parts = [
+            spectral_penalty(layer, basis, alpha=self.alpha, tau=self.tau, target=self.target)
+            for layer, basis in zip(layers, bases, strict=True)
+        ]
+        return torch.stack(parts).sum()
+
+
+def eigenbases(module: nn.Module, inputs: Tensor, *, last: bool) -> list[Tensor]:
+    """Return the eigenvectors of the covariance of hidden layers over all inputs, columns, the largest first.
+
+    The module is in eval mode meanwhile. The covariance is streamed in float64.
+    """
+    training = module.training
+    module.eval()
+    covariances: list[StreamedCovariance] = []
+    with torch.no_grad():
+        for rows in torch.split(inputs, BATCH):
+            layers = trace(module, rows)[0]
+            for index, layer in enumerate(layers[-1:] if last else layers):
+                if index == len(covariances):
+                    covariances.append(StreamedCovariance(layer.shape[1]))
+                covariances[index].add(layer.cpu().numpy())
+    module.train(training)
+    return [torch.as_tensor(one.eigenvectors().copy(), dtype=inputs.dtype, device=inputs.device) for one in covariances]

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from biorep.config import Config, setting
+from biorep.baselines.regularizers.base import BasePenalty
+from biorep.bridge.training import Forward
+from biorep.config import setting
 
 
-class WeightPenalty(Config):
-    """Sum of squares of all parameters, biases and output layer included (Holzhausen et al. 2024).
+def weight_penalty(module: nn.Module) -> Tensor:
+    """Return the sum of squares of all parameters, biases and output layer included (Holzhausen et al. 2024)."""
+    return torch.stack([parameter.square().sum() for parameter in module.parameters()]).sum()
 
-    The loss gains ``strength * sum_P ||P||_2^2``.
-    """
+
+class WeightPenalty(BasePenalty):
+    """See `weight_penalty`."""
 
     kind: Literal["l2"] = "l2"
     strength: float = setting(5e-4, ge=0, description="multiplies the sum of squares")
 
-    def __call__(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the sum of squares of the parameters; inputs and labels do not matter."""
-        return torch.stack([parameter.square().sum() for parameter in module.parameters()]).sum()
+    def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
+        """Return the penalty; the mini-batch does not matter."""
+        return weight_penalty(forward.module)

@@ -1,0 +1,43 @@
+"""What all penalties share as settings of a recipe: a kind, a strength, and when they look at what."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from biorep.bridge.training import Forward
+from biorep.config import Config, setting
+from biorep.errors import ConfigError
+
+
+class BasePenalty(Config, ABC):
+    """Base of the penalties that recipes name; concrete ones are final and set `kind`."""
+
+    #: Whether the inputs of a mini-batch must require a gradient.
+    needs_input_gradient: ClassVar[bool] = False
+
+    kind: str
+    strength: float = setting(ge=0, description="multiplies the penalty")
+
+    def prepare(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> Any:
+        """Return what `__call__` needs for an epoch, from the whole training set; nothing by default."""
+        return None
+
+    @abstractmethod
+    def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
+        """Return the penalty of a mini-batch, before it is multiplied by its strength."""
+
+
+def hidden_layers(forward: Forward, layers: str = "last") -> tuple[Tensor, ...]:
+    """Return the responses of the last hidden layer, or of all of them."""
+    if not forward.hidden:
+        raise ConfigError("this penalty needs a network with a hidden layer")
+    return forward.hidden if layers == "all" else forward.hidden[-1:]
+
+
+def matrices(module: nn.Module, *, head: bool = True) -> list[Tensor]:
+    """Return the weights of the linear layers as matrices, the last of them only with `head`."""
+    found = [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
+    return found if head else found[:-1]

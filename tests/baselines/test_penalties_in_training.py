@@ -22,7 +22,7 @@ PENALTIES = {
     "jacobian": {"strength": 0.03},
     "spectral": {"strength": 1.0, "tau": 2},
     "isometric": {"strength": 20.0},
-    "input-gradient": {"strength": 0.2},
+    "input-gradient": {"strength": 0.05},
     "spectral-norm": {"strength": 0.1},
     "parseval": {"strength": 0.1},
 }

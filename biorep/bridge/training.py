@@ -97,15 +97,27 @@ class Schedule:
     ----------
     epochs, batch_size : int
     rate : float
-        Learning rate of Adam in the first epoch.
+        Learning rate in the first epoch.
     milestones : mapping of int to float
         Epoch (counted from 0) from which another learning rate holds.
+    optimiser : str
+        ``adam``, ``amsgrad`` or ``sgd``.
+    momentum : float
+        Of sgd.
     """
 
     epochs: int
     batch_size: int
     rate: float
     milestones: Mapping[int, float]
+    optimiser: str = "adam"
+    momentum: float = 0.9
+
+    def optimise(self, module: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimiser of the parameters of a module."""
+        if self.optimiser == "sgd":
+            return torch.optim.SGD(module.parameters(), lr=self.rate, momentum=self.momentum)
+        return torch.optim.Adam(module.parameters(), lr=self.rate, amsgrad=self.optimiser == "amsgrad")
 
     def rate_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""
@@ -124,7 +136,7 @@ def train(
     penalties: Sequence[Penalty] = (),
     run: RunContext | None = None,
 ) -> dict[str, list[float]]:
-    """Minimise cross-entropy plus penalties with Adam, in place.
+    """Minimise cross-entropy plus penalties, in place.
 
     Parameters
     ----------
@@ -152,7 +164,7 @@ def train(
         If the loss becomes NaN or infinite.
     """
     run = run or RunContext()
-    optimiser = torch.optim.Adam(module.parameters(), lr=schedule.rate)
+    optimiser = schedule.optimise(module)
     settings = {"schedule": repr(schedule), "seed": seed, "penalties": [repr(penalty) for penalty in penalties]}
     key = identity(inputs, {**settings, "name": name, "shapes": [list(p.shape) for p in module.parameters()]})
     checkpoint = _Checkpoint(run, name, module, optimiser, key)

@@ -25,7 +25,19 @@ def test_learns_the_digits(digits):
     assert report_of(state)["training_accuracy"] > 0.97
 
 
-@pytest.mark.parametrize("settings", [{}, {"activation": "tanh"}, {"power": 2.0}, {"hidden": (12, 8), "bias": True}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"activation": "tanh"},
+        {"activation": "softplus"},
+        {"power": 2.0},
+        {"hidden": (12, 8), "bias": True},
+        {"hidden": (12, 8), "batch_norm": True, "activation": "tanh"},
+        {"optimiser": "sgd"},
+        {"optimiser": "amsgrad"},
+    ],
+)
 def test_frozen_module_equals_the_equations(digits, settings):
     network = MLP(**{"hidden": (10,), "epochs": 1, **settings})
     state = network.fit(digits["train"], seed=0)
@@ -35,7 +47,16 @@ def test_frozen_module_equals_the_equations(digits, settings):
         currents = rows @ state[f"weights_{index}"].values.T
         if network.bias:
             currents = currents + state[f"bias_{index}"].values
-        rows = np.tanh(currents) if network.activation == "tanh" else np.maximum(currents, 0) ** network.power
+        rows = {
+            "tanh": np.tanh,
+            "softplus": lambda h: np.log1p(np.exp(h)),
+            "relu": lambda h: np.maximum(h, 0) ** network.power,
+        }[network.activation](currents)
+        if network.batch_norm:
+            mean, variance, weight, bias = (
+                state[f"norm_{name}_{index}"].values for name in ("mean", "variance", "weight", "bias")
+            )
+            rows = (rows - mean) / np.sqrt(variance + 1e-5) * weight + bias
     np.testing.assert_allclose(network.encode(state, digits["test"])["response"], rows, atol=1e-4)
     before = network.encode(state, digits["test"], layer="preactivation")["response"]
     np.testing.assert_allclose(before, currents, atol=1e-4)

@@ -27,7 +27,7 @@ def test_model_runs_shrunk_and_writes_its_report(name, tmp_path):
     if "readout" in tree.children:
         assert 0 <= float(tree["readout"]["test_accuracy"].mean()) <= 1
     page = write_report(record.folder).read_text()
-    assert page.count("data:image/svg+xml;base64,") == len(list((record.folder / "figures").glob("*.svg"))) >= 2
+    assert page.count("data:image/svg+xml;base64,") == len(list((record.folder / "figures").glob("*.svg"))) >= 1
     assert "http" not in page.replace("http://www.w3.org", "").replace("https://www.w3.org", "")
     for planned in plan.runs:
         assert planned.name in page

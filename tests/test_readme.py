@@ -49,7 +49,9 @@ def test_the_spiking_example_and_the_interchange(capsys, tmp_path, monkeypatch):
     exec(BLOCKS[2], scope)
     assert float(re.search(r"accuracy (\S+)", capsys.readouterr().out).group(1)) > 0.85
     needed = {"to_rsatoolbox": "rsatoolbox", "to_pynapple": "pynapple"}
-    for line in BLOCKS[3].splitlines():
+    exec(BLOCKS[3], scope)
+    assert {"penalty_jacobian", "penalty_isometric"} <= set(scope["trained"].variables)
+    for line in BLOCKS[4].splitlines():
         library = next((name for word, name in needed.items() if word in line), None)
         if library is None or importlib.util.find_spec(library):
             exec(line, scope)

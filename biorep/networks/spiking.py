@@ -248,13 +248,10 @@ def feeder(
     """
     first = networks[0]
     longest = max((len(showing) for showing in showings), default=0)
-    engine = first.engine(run)
     slots = next((size for size in CHUNKS if size <= longest), CHUNKS[-1])
-    if engine.startswith("runtime"):  # nothing is compiled, but every chunk builds the network again
-        slots = min(max(longest, 1), CHUNKS[0])
     layout = Layout(first.timing(), inputs, first.units, len(networks), slots, first.most_tries)
     blueprint = Blueprint(layout, build) if build else first.blueprint(layout, learn)
-    program = prepare(blueprint, engine)
+    program = prepare(blueprint, first.engine(run))
     values = [network.parameters(learn) for network in networks]
     if learn:
         for own, network, showing in zip(values, networks, showings, strict=True):

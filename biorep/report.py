@@ -58,12 +58,18 @@ def write_report(folder: str | Path) -> Path:
     return path
 
 
+#: Networks that the figures of a page show; a study of more has its table, and its Dataset for figures of its own.
+MOST_SHOWN = 8
+
+
 def figures(plan: PlanRecord) -> Iterator[tuple[str, str, Figure]]:
     """Yield (name, caption, figure) of every figure that the results of a plan allow."""
     from biorep import plot
 
     stages = Stages(plan.root)
-    groups = by_network(plan)
+    every = by_network(plan)
+    groups = dict(list(every.items())[:MOST_SHOWN])
+    shown = f" The first {MOST_SHOWN} of {len(every)} networks." if len(every) > MOST_SHOWN else ""
     spectra = {
         name: [stages.load("spectrum", run.stages["spectrum"]) for run in runs if "spectrum" in run.stages]
         for name, runs in groups.items()
@@ -72,6 +78,7 @@ def figures(plan: PlanRecord) -> Iterator[tuple[str, str, Figure]]:
         layer = next(iter(spectra.values()))[0].attrs.get("layer", "response")
         split = next(iter(spectra.values()))[0].attrs.get("split", "test")
         caption = f"Eigenspectra of the covariance of the {split} {layer}s; dashes: the fitted power law in its window."
+        caption += shown
         yield "spectrum", caption, plot.spectrum_lines(spectra)
     robustness = {
         name: [stages.load_tree("robustness", run.stages["robustness"]) for run in runs if "robustness" in run.stages]
@@ -79,11 +86,15 @@ def figures(plan: PlanRecord) -> Iterator[tuple[str, str, Figure]]:
     }
     if robustness := {name: members for name, members in robustness.items() if members}:
         caption = "Accuracy under attack and noise: mean and range over seeds."
+        caption += shown
         yield "robustness", caption, plot.accuracy_curves(robustness)
-    groups = by_training(plan)
+    trained = by_training(plan)
+    groups = dict(list(trained.items())[:MOST_SHOWN])
+    shown = f" The first {MOST_SHOWN} of {len(trained)} networks." if len(trained) > MOST_SHOWN else ""
     states = {name: [stages.load("state", run.stages["state"]) for run in runs] for name, runs in groups.items()}
     if learners := {name: members for name, members in states.items() if "online_accuracy" in members[0]}:
         caption = "Learning of the spiking networks; online accuracy: of labels assigned on the images before."
+        caption += shown
         yield "learning", caption, plot.learning_curves(learners)
     for name in learners:
         key = groups[name][0].stages["representation"]

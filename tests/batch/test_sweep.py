@@ -224,3 +224,16 @@ def test_a_worker_hands_a_run_back_that_its_time_is_too_short_for(monkeypatch):
     with pytest.raises(distributed.Reschedule):
         work._leave_in_time(200)
     assert worker.left == [worker.close_gracefully]
+
+
+def test_every_worker_has_a_gpu_of_its_own(monkeypatch):
+    """Two stand-in GPUs, four workers asked for: two workers, each sees one, and runs go to workers with a GPU only."""
+    monkeypatch.setattr(clusters, "_gpus", lambda: 2)
+    with clusters.cluster("local", 4, device="cuda") as client:
+        clusters.wait_for_workers(client)
+        client.wait_for_workers(2, timeout=60)
+        mine = lambda: __import__("os").environ.get("CUDA_VISIBLE_DEVICES")  # noqa: E731
+        seen = client.run(mine)
+        assert sorted(seen.values()) == ["0", "1"]
+        task = client.submit(mine, resources={clusters.GPU: 1}, pure=False)
+        assert task.result(timeout=60) in ("0", "1")

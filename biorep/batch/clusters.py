@@ -20,6 +20,8 @@ from biorep.errors import ConfigError, choose
 if TYPE_CHECKING:
     from distributed import Client
 
+#: Of the scheduler's own pages, which cannot be left out: a fixed port would warn when two sweeps run at once.
+ANY_PORT = "127.0.0.1:0"
 #: What limits the libraries in a worker to one thread; must be there before they are loaded.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 #: Dask resource that a run on a GPU takes.
@@ -66,7 +68,7 @@ def cluster(
     with dask.config.set(settings), _no_main(), contextlib.ExitStack() as stack:
         if "://" in where:
             try:
-                client = Client(where, timeout="20s", set_as_default=False)
+                client = Client(where, timeout="10s", set_as_default=False)
             except OSError as error:
                 raise ConfigError(f"no Dask scheduler answers at {where}: {error}") from error
         else:
@@ -101,7 +103,7 @@ def _local(workers: int, device: str, options: dict[str, Any]) -> Any:
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=ANY_PORT,
             worker_dashboard_address=None,
             memory_limit=0,
             env=ONE_THREAD,
@@ -118,7 +120,7 @@ def _local(workers: int, device: str, options: dict[str, Any]) -> Any:
         }
         for index in range(min(workers, _gpus()))
     }
-    scheduler = {"cls": Scheduler, "options": {"dashboard_address": None, "dashboard": False, "host": "127.0.0.1"}}
+    scheduler = {"cls": Scheduler, "options": {"dashboard_address": ANY_PORT, "dashboard": False, "host": "127.0.0.1"}}
     return SpecCluster(scheduler=scheduler, workers=specification)
 
 

@@ -44,8 +44,8 @@ def run(
     from biorep.context import RunContext
 
     plan, context = batch.read(recipe, set, shrunk=shrunk), RunContext(device=device, engine=engine, progress=True)
-    batch.check(plan)
     if dry_run:
+        batch.check(plan)
         print("\n".join(batch.preview(plan, out, run=context)))
         return
     _conclude(batch.execute(plan, out, run=context))
@@ -83,13 +83,12 @@ def sweep(
     """
     from biorep import batch
     from biorep.batch.clusters import parse_options
-    from biorep.context import RunContext, resolve_device
+    from biorep.context import RunContext
 
     planned, options = batch.read(plan, set, shrunk=shrunk), parse_options(cluster_option)
-    device = resolve_device(device) if cluster == "local" or device == "auto" else device
     context = RunContext(device=device, engine=engine, progress=True)
-    batch.check(planned)
     if dry_run:
+        batch.check(planned)
         print("\n".join(batch.preview(planned, out, run=context, workers=workers)))
         return
     record = batch.sweep(

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biorep.batch.driver import begin, preview, survey, sweep
+from biorep.batch.driver import sweep
 from biorep.batch.pipeline import Pipeline, Say
 from biorep.batch.plan import Plan, Planned, read
 from biorep.batch.recipe import Recipe, recipe_from
+from biorep.batch.todo import begin, check, preview, survey
 from biorep.context import RunContext
 from biorep.store import PlanRecord, read_plan, write_run
 from biorep.store import open as open_results
@@ -32,12 +33,6 @@ __all__ = [
     "survey",
     "sweep",
 ]
-
-
-def check(plan: Plan) -> None:
-    """Raise before anything is computed if a dataset is unknown or not there."""
-    for choice in {planned.recipe.dataset.model_dump_json(): planned.recipe.dataset for planned in plan.runs}.values():
-        choice.identity()
 
 
 def execute(plan: Plan, root: str | Path = "runs", *, run: RunContext | None = None, say: Say = print) -> PlanRecord:

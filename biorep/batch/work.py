@@ -137,7 +137,8 @@ def child(stream: int) -> int:
         return here(task)
     except Exception as error:
         _explain(task, error)
-        failures.write_failure(task.folder, task.name, error=type(error).__name__, message=str(error), attempts=1)
+        number = failures.read_attempt(task.folder, task.name).get("number", 1)
+        failures.write_failure(task.folder, task.name, error=type(error).__name__, message=str(error), attempts=number)
         return 3
 
 

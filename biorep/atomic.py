@@ -95,7 +95,7 @@ def remove_stale(folder: Path) -> list[Path]:
         writer, _, pid = path.name.removesuffix(".tmp").rpartition(".")
         with contextlib.suppress(OSError):
             if writer.endswith(f".{socket.gethostname()}") and pid.isdecimal():
-                stale = not _lives(int(pid))
+                stale = not lives(int(pid))
             else:
                 stale = time.time() - path.stat().st_mtime > 86_400
             if stale:
@@ -104,7 +104,10 @@ def remove_stale(folder: Path) -> list[Path]:
     return removed
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Return whether there is a process of this number on this machine."""
+    if pid <= 0:  # these address groups of processes
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,8 +86,6 @@ def remove(found: list[Waste]) -> None:
 
 def _training(root: Path, used: set[tuple[str, str]]) -> set[tuple[str, str]]:
     """Return the representations of training images that belong to states in use: readouts were fitted to them."""
-    import json
-
     states = {key for kind, key in used if kind == "state"}
     kept = set()
     for path in (root / "stages" / "representation").glob("*/manifest.json"):

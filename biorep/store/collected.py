@@ -9,6 +9,7 @@ length between runs and is padded; what differs in another shape is apart, in on
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,9 +202,7 @@ def _collected(plan: PlanRecord) -> dict[str, xr.Dataset]:
 
 
 def _cannot_write(plan: PlanRecord) -> bool:
-    import os
-
-    folder = collected_path(plan, "readout").parent
+    folder = plan.folder / "collected"
     return not os.access(folder if folder.is_dir() else plan.folder, os.W_OK)
 
 

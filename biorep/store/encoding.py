@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from biorep.store.gather import no_value
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,8 +28,7 @@ def encoding_for(dataset: xr.Dataset, *, gaps: bool = False) -> dict[str, dict[s
             inner = zip(variable.shape[-2:], CHUNK, strict=True)
             packed["chunksizes"] = (1,) * (variable.ndim - 2) + tuple(max(1, min(n, c)) for n, c in inner)
         if gaps and variable.dtype.kind in "iu" and name not in dataset.coords:
-            limits = np.iinfo(variable.dtype)
-            missing = limits.min if variable.dtype.kind == "i" else limits.max
+            missing = no_value(variable.dtype)
             if (variable == missing).any():
                 packed["_FillValue"] = missing
         encoding[str(name)] = packed

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from biorep.atomic import lives
 from biorep.store.failures import log_tail, read_attempt, read_failures
 from biorep.store.lease import read_lease
 from biorep.store.runs import PlanRecord, read_plan
@@ -94,13 +94,7 @@ def _alive(facts: dict[str, Any]) -> bool:
     """Return whether the process of an attempt lives, as far as can be told from here."""
     if facts.get("host") != socket.gethostname():
         return True
-    try:
-        os.kill(int(facts["pid"]), 0)
-    except (ProcessLookupError, KeyError, ValueError):
-        return False
-    except PermissionError:
-        pass
-    return True
+    return lives(int(facts.get("pid", -1)))
 
 
 def _flying(plan: PlanRecord, name: str, facts: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import biorep
-from biorep import batch
+from biorep import atomic, batch
 from biorep.batch import clusters
 from biorep.context import RunContext
 from biorep.errors import ConfigError, StoreError
@@ -116,6 +116,51 @@ cases:
     facts = failures.read_failures(record.folder)["bad"]
     assert "is not a multiple of the time step" in facts["message"]
     assert "Traceback" not in "".join(facts["log"])
+
+
+def test_a_run_that_kills_its_own_process_leaves_its_worker_alone(tmp_path, ledger):
+    text = PLAN.replace(":Offender", ":Apart") + "zip: {network.misdeed: [none, kill, none], seed: [0, 1, 2]}"
+    (tmp_path / "p.yaml").write_text(text)
+    record = batch.sweep(tmp_path / "p.yaml", tmp_path / "out", workers=1, say=lambda line: None)
+    assert len(record.runs) == 2
+    (facts,) = failures.read_failures(record.folder).values()
+    assert (facts["error"], facts["message"], facts["attempts"]) == ("death", "its process died 2 times", 2)
+    assert any("ended by signal 9" in line for line in facts["log"])
+    processes = [line.split()[2] for line in begun(ledger)]
+    assert len(set(processes)) == len(processes) == 4  # one for each attempt, and two for the offender
+
+
+def test_a_killed_driver_leaves_no_run_behind(tmp_path, ledger):
+    text = PLAN.replace(":Offender", ":Apart").replace("pause: 0", "pause: 300") + "grid: {seed: [0]}"
+    (tmp_path / "p.yaml").write_text(text)
+    command = [sys.executable, "-m", "biorep.cli", "sweep", "p.yaml", "--out", "out", "--workers", "1"]
+    with open(tmp_path / "log", "wb") as log:
+        driver = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
+    deadline = time.monotonic() + 90
+    while not begun(ledger) and time.monotonic() < deadline:
+        assert driver.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.1)
+    process = int(begun(ledger)[0].split()[2])
+    assert atomic.lives(process)
+    driver.kill()
+    driver.wait()
+    while atomic.lives(process) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not atomic.lives(process)
+
+
+def test_a_scheduler_that_is_there_already_is_used(sweep, ledger):
+    from distributed import LocalCluster
+
+    with (
+        clusters._no_main(),
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=clusters.ANY_PORT) as cluster,
+    ):
+        record, _ = sweep("grid: {seed: [0, 1]}", cluster=cluster.scheduler_address)
+        assert len(record.runs) == 2
+        assert len(cluster.workers) == 1  # it is not ours to stop
+    with pytest.raises(ConfigError, match="no Dask scheduler answers at tcp://127.0.0.1:9"):
+        sweep("grid: {seed: [2]}", cluster="tcp://127.0.0.1:9")
 
 
 def test_a_script_without_a_guard_does_not_run_twice(tmp_path, ledger):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from typing import ClassVar
 
 import numpy as np
 import xarray as xr
@@ -64,3 +65,10 @@ class Offender(Network):
             os.kill(os.getpid(), signal.SIGKILL)
 
         stages._write = half
+
+
+class Apart(Offender):
+    """The same in a process of its own, as networks of spikes."""
+
+    kind: str = "offenders.py:Apart"
+    own_process: ClassVar[bool] = True

@@ -90,7 +90,7 @@ def main() -> None:
     contenders = penalties()
     print(f"{INPUTS}-{UNITS}-{CLASSES}, ReLU, SGD, float32, one thread: CPU time of a step / plain step\n")
     for column, (batch, rounds) in enumerate(STEPS.items()):
-        module = MLP(hidden=(UNITS,))._initial(INPUTS, CLASSES, 0)
+        module = MLP(hidden=(UNITS,)).trainable((INPUTS,), CLASSES, 0)
         optimiser = torch.optim.SGD(module.parameters(), lr=1e-3)
         x, y = torch.rand(batch, INPUTS), torch.randint(CLASSES, (batch,))
         spent: dict[str, list[float]] = {name: [] for name in contenders}

@@ -104,7 +104,10 @@ class Pipeline:
         payload = {"dataset": recipe.dataset.identity(), "network": recipe.network.hash_payload("fit")}
 
         def make(run: RunContext) -> xr.Dataset:
-            return recipe.network.fit(self._load(recipe.dataset.fit_on), seed=recipe.seed, run=run)
+            watched: dict[str, Any] = {}
+            if recipe.network.takes_validation and recipe.dataset.fit_on == "train":
+                watched["validation"] = self._load("validation")
+            return recipe.network.fit(self._load(recipe.dataset.fit_on), seed=recipe.seed, run=run, **watched)
 
         payload |= {"reference": recipe.network.reference, "engine": self.network_engine}
         return self._stage("state", payload, make, ignore=("reference",))

@@ -99,7 +99,10 @@ def classifier(
             f"the readout reads {readout.sizes['neuroid']} neuroids, the network has {encoder.neuroids}: "
             "they do not belong together"
         )
-    for name, values in [*encoder.named_buffers(), *((n, readout[n]) for n in ("readout_weights", "readout_bias"))]:
+    for name, values in [
+        *encoder.state_dict().items(),
+        *((n, readout[n]) for n in ("readout_weights", "readout_bias")),
+    ]:
         check_finite(np.asarray(values), name)
     weights = torch.as_tensor(readout["readout_weights"].values)
     bias = torch.as_tensor(readout["readout_bias"].values)

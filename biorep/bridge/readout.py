@@ -15,7 +15,8 @@ import xarray as xr
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from biorep.bridge.training import Forward, Schedule, train
+from biorep.bridge.loss import Forward
+from biorep.bridge.training import Schedule, train
 from biorep.config import Config, setting
 from biorep.context import RunContext
 from biorep.errors import DataError
@@ -201,6 +202,9 @@ class _Ridge:
 
     def prepare(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> None:
         """Nothing to prepare."""
+
+    def after_step(self, module: nn.Module, step: int) -> None:
+        """Nothing to constrain."""
 
     def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
         assert isinstance(forward.module, nn.Linear)

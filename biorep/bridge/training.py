@@ -7,10 +7,10 @@ same weights as one that was not killed.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,75 +18,9 @@ from torch import Tensor, nn
 
 from biorep import rng
 from biorep.atomic import write_with
+from biorep.bridge.loss import CrossEntropy, Forward, Objective, Part, Penalty, Problem, trace
 from biorep.context import RunContext, identity
 from biorep.errors import NumericalError
-
-
-@dataclass(frozen=True)
-class Forward:
-    """What a module has made of a mini-batch, for penalties to look at.
-
-    Parameters
-    ----------
-    module : nn.Module
-    inputs : Tensor, (presentation, ...)
-        They require a gradient if a penalty needs it.
-    labels : Tensor of int64, (presentation,)
-    logits : Tensor, (presentation, class)
-    hidden : tuple of Tensor, (presentation, neuroid)
-        Responses of the hidden layers, if the module tells them, see `trace`.
-    preactivation : Tensor, (presentation, neuroid), optional
-        Currents of the last hidden layer.
-    generator : torch.Generator, optional
-        Of random draws.
-    """
-
-    module: nn.Module
-    inputs: Tensor
-    labels: Tensor
-    logits: Tensor
-    hidden: tuple[Tensor, ...] = ()
-    preactivation: Tensor | None = None
-    generator: torch.Generator | None = None
-
-
-def trace(module: nn.Module, inputs: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None, Tensor]:
-    """Return responses of the hidden layers, currents of the last one, and logits.
-
-    A module tells its hidden layers by a method `trace` of its own; one without has none.
-    """
-    tracer: Any = getattr(module, "trace", None)
-    if tracer is None:
-        return (), None, module(inputs)
-    hidden, preactivation, logits = tracer(inputs)
-    return tuple(hidden), preactivation, logits
-
-
-class Penalty(Protocol):
-    """A term of the loss; `strength` multiplies it."""
-
-    @property
-    def kind(self) -> str:
-        """Name of the penalty in the history."""
-        ...
-
-    @property
-    def strength(self) -> float:
-        """What the penalty is multiplied by."""
-        ...
-
-    @property
-    def needs_input_gradient(self) -> bool:
-        """Whether the inputs of a mini-batch must require a gradient."""
-        ...
-
-    def prepare(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> Any:
-        """Return what the penalty needs for an epoch, given the whole training set."""
-        ...
-
-    def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
-        """Return the penalty at a mini-batch, before it is multiplied by its strength."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -104,6 +38,9 @@ class Schedule:
         ``adam``, ``amsgrad`` or ``sgd``.
     momentum : float
         Of sgd.
+    decay : float
+        Weight decay: decoupled for adam and amsgrad (every step takes ``rate * decay`` of a weight), a term of the
+        gradient for sgd.
     """
 
     epochs: int
@@ -112,17 +49,24 @@ class Schedule:
     milestones: Mapping[int, float]
     optimiser: str = "adam"
     momentum: float = 0.9
+    decay: float = 0.0
 
     def optimise(self, module: nn.Module) -> torch.optim.Optimizer:
         """Return the optimiser of the parameters of a module."""
         if self.optimiser == "sgd":
-            return torch.optim.SGD(module.parameters(), lr=self.rate, momentum=self.momentum)
-        return torch.optim.Adam(module.parameters(), lr=self.rate, amsgrad=self.optimiser == "amsgrad")
+            return torch.optim.SGD(module.parameters(), lr=self.rate, momentum=self.momentum, weight_decay=self.decay)
+        kind = torch.optim.AdamW if self.decay else torch.optim.Adam
+        return kind(module.parameters(), lr=self.rate, weight_decay=self.decay, amsgrad=self.optimiser == "amsgrad")
 
     def rate_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""
         passed = [start for start in self.milestones if start <= epoch]
         return self.milestones[max(passed)] if passed else self.rate
+
+
+#: Called after every epoch, with how many are done and the module in eval mode: further values of the history, and
+#: whether to stop.
+Watch = Callable[[int], tuple[Mapping[str, float], bool]]
 
 
 def train(
@@ -134,92 +78,164 @@ def train(
     seed: int,
     name: str,
     penalties: Sequence[Penalty] = (),
+    objective: Objective | None = None,
+    parts: Sequence[Part] = (),
+    preprocess: Callable[[Tensor], Tensor] | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    watch: Watch | None = None,
     run: RunContext | None = None,
 ) -> dict[str, list[float]]:
-    """Minimise cross-entropy plus penalties, in place.
+    """Minimise an objective plus penalties, in place.
 
     Parameters
     ----------
     module : nn.Module
-        Inputs to logits; on the device of the inputs.
+        Preprocessed inputs to logits; on the device of the inputs.
     inputs : Tensor, (presentation, ...)
     labels : Tensor of int64, (presentation,)
     schedule : Schedule
     seed : int
-        Seed of the shuffles.
+        Seed of the shuffles and of the penalties' draws.
     name : str
         For progress, checkpoints and the random stream.
     penalties : sequence of Penalty
+    objective : Objective, optional
+        The cross-entropy by default.
+    parts : sequence of Part, optional
+        Classifiers that step in turn at every mini-batch; by default the module alone.
+    preprocess : callable, optional
+        Inputs to what the module takes; the identity by default.
+    bounds : (float, float)
+        Smallest and largest value of an input, for objectives that move inputs.
+    watch : callable, optional
+        See `Watch`.
     run : RunContext, optional
 
     Returns
     -------
     dict
-        Per epoch: the mean ``loss`` (cross-entropy alone), ``accuracy`` on the training batches, and the mean
-        of each penalty times its strength.
+        Per epoch: the mean ``loss`` (the objective alone), ``accuracy`` on the training batches, the mean of each
+        penalty times its strength, all with the name of the part added, and what `watch` returned.
 
     Raises
     ------
     NumericalError
-        If the loss becomes NaN or infinite.
+        If a term of the loss becomes NaN or infinite.
     """
     run = run or RunContext()
-    optimiser = schedule.optimise(module)
+    training = _Training(
+        module, inputs, labels, schedule, seed, name, penalties, objective or CrossEntropy(), parts, preprocess, bounds
+    )
     settings = {"schedule": repr(schedule), "seed": seed, "penalties": [repr(penalty) for penalty in penalties]}
+    settings |= {"objective": repr(training.objective), "parts": [part.name for part in training.parts]}
     key = identity(inputs, {**settings, "name": name, "shapes": [list(p.shape) for p in module.parameters()]})
-    checkpoint = _Checkpoint(run, name, module, optimiser, key)
-    history, start = checkpoint.load()
-    module.train()
-    for epoch in run.track(range(start, schedule.epochs), f"{name}: epochs", schedule.epochs - start):
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.rate_at(epoch)
-        order = torch.as_tensor(rng.stream(seed, name, "shuffle", epoch).permutation(len(inputs))).to(inputs.device)
-        generator = torch.Generator(inputs.device).manual_seed(rng.stream_seed(seed, name, "penalties", epoch) % 2**63)
-        row = _epoch(module, inputs, labels, order, schedule.batch_size, optimiser, penalties, generator)
-        if lost := [key for key, value in row.items() if not np.isfinite(value)]:
-            term = "loss" if "loss" in lost else lost[-1].replace("_", " ", 1)
-            raise NumericalError(
-                f"{name}: the {term} became {row[lost[0]]} in epoch {epoch + 1} at learning rate "
-                f"{schedule.rate_at(epoch):g}. Lower the rate, the strength of the penalties, or the ReLU power."
-            )
-        for key, value in row.items():
-            history.setdefault(key, []).append(value)
-        checkpoint.save(history, epoch + 1)
+    checkpoint = _Checkpoint(run, name, module, training.optimiser, key)
+    history, start, stop = checkpoint.load()
+    left = [] if stop else range(start, schedule.epochs)
+    for epoch in run.track(left, f"{name}: epochs", len(left)):
+        row = training.epoch(epoch)
+        if watch is not None:
+            module.eval()
+            watched, stop = watch(epoch + 1)
+            row |= watched
+        for term, value in row.items():
+            history.setdefault(term, []).append(value)
+        checkpoint.save(history, epoch + 1, stop)
+        if stop:
+            break
     checkpoint.remove()
     module.eval()
     return history
 
 
-def _epoch(
-    module: nn.Module,
-    inputs: Tensor,
-    labels: Tensor,
-    order: Tensor,
-    batch_size: int,
-    optimiser: torch.optim.Optimizer,
-    penalties: Sequence[Penalty],
-    generator: torch.Generator,
-) -> dict[str, float]:
-    prepared = [penalty.prepare(module, inputs, labels) for penalty in penalties]
-    differentiate = any(penalty.needs_input_gradient for penalty in penalties)
-    sums = torch.zeros(2 + len(penalties), dtype=torch.float64, device=inputs.device)
-    for chosen in torch.split(order, batch_size):
-        batch, target = inputs[chosen], labels[chosen]
-        if differentiate:
-            batch = batch.detach().requires_grad_()
-        hidden, preactivation, logits = trace(module, batch)
-        forward = Forward(module, batch, target, logits, hidden, preactivation, generator)
-        loss = nn.functional.cross_entropy(logits, target)
-        terms = [p.strength * p(forward, ready) for p, ready in zip(penalties, prepared, strict=True)]
-        optimiser.zero_grad(set_to_none=True)
+@dataclass
+class _Training:
+    """One epoch after the other."""
+
+    module: nn.Module
+    inputs: Tensor
+    labels: Tensor
+    schedule: Schedule
+    seed: int
+    name: str
+    penalties: Sequence[Penalty]
+    objective: Objective
+    parts: Sequence[Part]
+    preprocess: Callable[[Tensor], Tensor] | None
+    bounds: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        self.parts = list(self.parts) or [Part("", self.module)]
+        self.optimiser = self.schedule.optimise(self.module)
+        self.needs_gradient = any(penalty.needs_input_gradient for penalty in self.penalties)
+        #: The whole training set as the module takes it, in which batches are found unless the objective moves images.
+        self.rows = self.inputs if self.preprocess is None else self.preprocess(self.inputs)
+        if not self.objective.moves_images:
+            self.inputs, self.preprocess = self.rows, None
+
+    def epoch(self, number: int) -> dict[str, float]:
+        """Go through the training set once and return the means of all terms."""
+        self.module.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule.rate_at(number)
+        device = self.inputs.device
+        shuffled = rng.stream(self.seed, self.name, "shuffle", number).permutation(len(self.inputs))
+        order = torch.as_tensor(shuffled).to(device)
+        seed = rng.stream_seed(self.seed, self.name, "penalties", number) % 2**63
+        generator = torch.Generator(device).manual_seed(seed)
+        prepared = [self._prepare(part) for part in self.parts]
+        sums = torch.zeros(len(self.parts), 2 + len(self.penalties), dtype=torch.float64, device=device)
+        batches = torch.split(order, self.schedule.batch_size)
+        for step, chosen in enumerate(batches, number * len(batches) + 1):
+            for index, part in enumerate(self.parts):
+                row = self._step(part, prepared[index], self.inputs[chosen], self.labels[chosen], generator)
+                sums[index] += row * len(chosen)
+                for penalty in self.penalties:
+                    penalty.after_step(part.module, step)
+        names = ["loss", "accuracy", *(f"penalty_{penalty.kind}" for penalty in self.penalties)]
+        means = {
+            part.called(name): value
+            for part, values in zip(self.parts, (sums / len(order)).tolist(), strict=True)
+            for name, value in zip(names, values, strict=True)
+        }
+        self._check(means, number)
+        return means
+
+    def _prepare(self, part: Part) -> list[Any]:
+        return [penalty.prepare(part.module, self.rows, part.relabel(self.labels)) for penalty in self.penalties]
+
+    def _step(
+        self, part: Part, prepared: Sequence[Any], images: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Take one step of one part; return its loss, the share of hits, and its terms."""
+        ready, labels = self.preprocess or (lambda rows: rows), part.relabel(labels)
+        problem = Problem(lambda rows: part.module(ready(rows)), part.module, self.bounds, generator)
+        images = self.objective.batch(images, labels, problem)
+        rows = ready(images)
+        if self.needs_gradient:
+            rows = rows.detach().requires_grad_()
+        for parameter in part.frozen:
+            parameter.requires_grad_(False)
+        hidden, preactivation, logits = trace(part.module, rows)
+        forward = Forward(part.module, rows, labels, logits, hidden, preactivation, generator)
+        loss = self.objective.loss(forward, images, problem)
+        terms = [p.strength * p(forward, given) for p, given in zip(self.penalties, prepared, strict=True)]
+        self.optimiser.zero_grad(set_to_none=True)
         torch.stack([loss, *terms]).sum().backward()
-        optimiser.step()
-        hits = (logits.argmax(1) == target).double().mean()
-        row = torch.stack([loss.detach().double(), hits, *(term.detach().double() for term in terms)])
-        sums += row * len(chosen)
-    means = (sums / len(order)).tolist()
-    names = ["loss", "accuracy", *(f"penalty_{penalty.kind}" for penalty in penalties)]
-    return dict(zip(names, means, strict=True))
+        self.optimiser.step()
+        for parameter in part.frozen:
+            parameter.requires_grad_(True)
+        hits = (logits.argmax(1) == labels).double().mean()
+        return torch.stack([loss.detach().double(), hits, *(term.detach().double() for term in terms)])
+
+    def _check(self, means: Mapping[str, float], number: int) -> None:
+        lost = [name for name, value in means.items() if not np.isfinite(value)]
+        if lost:
+            term = "loss" if "loss" in lost else lost[-1].replace("_", " ", 1)
+            raise NumericalError(
+                f"{self.name}: the {term} became {means[lost[0]]} in epoch {number + 1} at learning rate "
+                f"{self.schedule.rate_at(number):g}. Lower the rate, the strength of the penalties, or the ReLU power."
+            )
 
 
 class _Checkpoint:
@@ -231,20 +247,21 @@ class _Checkpoint:
         self.module, self.optimiser = module, optimiser
         self.every, self.last = run.checkpoint_every, time.monotonic()
 
-    def load(self) -> tuple[dict[str, list[float]], int]:
+    def load(self) -> tuple[dict[str, list[float]], int, bool]:
+        """Return the history, the next epoch, and whether the training had stopped early."""
         if self.path is None or not self.path.is_file():
-            return {}, 0
+            return {}, 0, False
         try:
             saved = torch.load(self.path, weights_only=True)
         except Exception:  # damaged: torch raises whatever its unpickler meets; the training starts anew
-            return {}, 0
+            return {}, 0, False
         if saved.get("key") != self.key:
-            return {}, 0  # of another training
+            return {}, 0, False  # of another training
         self.module.load_state_dict(saved["module"])
         self.optimiser.load_state_dict(saved["optimiser"])
-        return saved["history"], saved["epoch"]
+        return saved["history"], saved["epoch"], saved["stopped"]
 
-    def save(self, history: dict[str, list[float]], epoch: int) -> None:
+    def save(self, history: dict[str, list[float]], epoch: int, stopped: bool) -> None:
         if self.path is None or time.monotonic() - self.last < self.every:
             return
         saved = {
@@ -252,6 +269,7 @@ class _Checkpoint:
             "optimiser": self.optimiser.state_dict(),
             "history": history,
             "epoch": epoch,
+            "stopped": stopped,
             "key": self.key,
         }
         write_with(self.path, lambda path: torch.save(saved, path))

@@ -29,6 +29,8 @@ TABLE = {
     "sailnet": "biorep.networks.sailnet:SAILnet",
     "pixels": "biorep.networks.pixels:Pixels",
     "mlp": "biorep.baselines.mlp:MLP",
+    "cnn": "biorep.baselines.cnn:CNN",
+    "hierarchical": "biorep.baselines.hierarchical:Hierarchical",
 }
 
 

@@ -37,6 +37,8 @@ class Network(Config, ABC):
     accepts: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
     #: Whether `fit` learns classes as well, so that the state holds a readout of its own.
     has_readout: ClassVar[bool] = False
+    #: Whether `fit` takes images of the validation split as `validation`, to watch the training.
+    takes_validation: ClassVar[bool] = False
     #: Whether encoding takes so long that the responses to the training images are kept as well.
     slow_to_encode: ClassVar[bool] = False
     #: Whether a sweep executes its runs in processes of their own.

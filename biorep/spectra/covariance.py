@@ -144,6 +144,11 @@ class StreamedCovariance:
             self.sum += centred.sum(0)
         self.rows += len(values)
 
+    def mean(self) -> np.ndarray:
+        """Return the mean of the rows (width,)."""
+        assert self.shift is not None
+        return np.asarray(self.shift + self.sum / self.rows)
+
     def covariance(self, ddof: int = 0) -> np.ndarray:
         """Return the covariance (width, width) about the true mean."""
         whole = np.tril(self.scatter)

@@ -116,7 +116,7 @@ def test_a_killed_training_resumes_and_ends_bit_for_bit_the_same(digits, tmp_pat
 
     network = MLP(hidden=(20,), epochs=6, penalties=({"kind": "l2", "strength": 1e-4},))
     whole = network.fit(digits["train"], seed=0)
-    run, original, calls = RunContext(checkpoint=tmp_path, checkpoint_every=0), training._epoch, []
+    run, original, calls = RunContext(checkpoint=tmp_path, checkpoint_every=0), training._Training.epoch, []
 
     def die_in_the_fourth(*arguments):
         calls.append(1)
@@ -124,7 +124,7 @@ def test_a_killed_training_resumes_and_ends_bit_for_bit_the_same(digits, tmp_pat
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(training, "_epoch", die_in_the_fourth)
+    monkeypatch.setattr(training._Training, "epoch", die_in_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         network.fit(digits["train"], seed=0, run=run)
     assert [path.name for path in tmp_path.iterdir()] == ["mlp.pt"]

@@ -84,7 +84,7 @@ def test_all_penalties_go_together_and_a_killed_training_ends_bit_for_bit(digits
     from biorep.bridge import training
 
     epochs = []
-    one = training._epoch
+    one = training._Training.epoch
 
     def dying(*arguments):
         epochs.append(1)
@@ -92,7 +92,7 @@ def test_all_penalties_go_together_and_a_killed_training_ends_bit_for_bit(digits
             raise KeyboardInterrupt
         return one(*arguments)
 
-    monkeypatch.setattr(training, "_epoch", dying)
+    monkeypatch.setattr(training._Training, "epoch", dying)
     with pytest.raises(KeyboardInterrupt):
         network.fit(digits["train"], seed=0, run=run)
     resumed = network.fit(digits["train"], seed=0, run=run)
@@ -102,7 +102,7 @@ def test_all_penalties_go_together_and_a_killed_training_ends_bit_for_bit(digits
 
 def test_the_basis_is_that_of_the_whole_training_set(digits):
     network = MLP(**SETTINGS)
-    module = network._initial(64, 10, 0)
+    module = network.trainable((8, 8), 10, 0)
     inputs = normalised(torch.as_tensor(digits["train"]["image"].values.reshape(-1, 64)), 2)
     (basis,) = eigenbases(module, inputs, last=True)
     hidden = module.trace(inputs)[0][-1].detach().double()

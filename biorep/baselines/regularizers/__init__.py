@@ -13,10 +13,12 @@ from pydantic import Field
 
 from biorep.baselines.regularizers.input_gradient import InputGradientPenalty, input_gradient_penalty
 from biorep.baselines.regularizers.isometric import IsometricPenalty, isometric_penalty
-from biorep.baselines.regularizers.jacobian import JacobianPenalty, jacobian_penalty
+from biorep.baselines.regularizers.jacobian import JacobianPenalty, holzhausen_jacobian_penalty, jacobian_penalty
 from biorep.baselines.regularizers.matrices import (
     ParsevalPenalty,
+    SingularValueBounds,
     SpectralNormPenalty,
+    bound_singular_values,
     parseval_penalty,
     spectral_norm_penalty,
 )
@@ -24,14 +26,18 @@ from biorep.baselines.regularizers.spectral import SpectralPenalty, spectral_pen
 from biorep.baselines.regularizers.weight import WeightPenalty, weight_penalty
 
 __all__ = [
+    "DEFAULTS",
     "AnyPenalty",
     "InputGradientPenalty",
     "IsometricPenalty",
     "JacobianPenalty",
     "ParsevalPenalty",
+    "SingularValueBounds",
     "SpectralNormPenalty",
     "SpectralPenalty",
     "WeightPenalty",
+    "bound_singular_values",
+    "holzhausen_jacobian_penalty",
     "input_gradient_penalty",
     "isometric_penalty",
     "jacobian_penalty",
@@ -49,6 +55,18 @@ AnyPenalty = Annotated[
     | IsometricPenalty
     | InputGradientPenalty
     | SpectralNormPenalty
-    | ParsevalPenalty,
+    | ParsevalPenalty
+    | SingularValueBounds,
     Field(discriminator="kind"),
 ]
+
+#: One of each kind that is a number of a network, with its default settings: what histories record.
+DEFAULTS = (
+    WeightPenalty(),
+    JacobianPenalty(),
+    SpectralPenalty(),
+    IsometricPenalty(),
+    InputGradientPenalty(),
+    SpectralNormPenalty(),
+    ParsevalPenalty(),
+)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from biorep.bridge.training import Forward
+from biorep.bridge.loss import Forward
 from biorep.config import Config, setting
 from biorep.errors import ConfigError
 
@@ -29,6 +29,13 @@ class BasePenalty(Config, ABC):
     def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
         """Return the penalty of a mini-batch, before it is multiplied by its strength."""
 
+    def exact(self, forward: Forward) -> Tensor:
+        """Return the penalty without the shortcuts that make it fast; what the history records."""
+        return self(forward)
+
+    def after_step(self, module: nn.Module, step: int) -> None:
+        """Constrain the parameters after a step, counted from 1; nothing by default."""
+
 
 def hidden_layers(forward: Forward, layers: str = "last") -> tuple[Tensor, ...]:
     """Return the responses of the last hidden layer, or of all of them."""
@@ -38,6 +45,10 @@ def hidden_layers(forward: Forward, layers: str = "last") -> tuple[Tensor, ...]:
 
 
 def matrices(module: nn.Module, *, head: bool = True) -> list[Tensor]:
-    """Return the weights of the linear layers as matrices, the last of them only with `head`."""
-    found = [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
+    """Return the weights of the layers as matrices (output, input), the last of them only with `head`.
+
+    Kernels of a convolution (output, input, row, column) become matrices (output, input x row x column).
+    """
+    layers = (layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d))
+    found = [layer.weight.flatten(1) for layer in layers]
     return found if head else found[:-1]

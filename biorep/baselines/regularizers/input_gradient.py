@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from biorep.baselines.regularizers.base import BasePenalty
-from biorep.bridge.training import Forward
+from biorep.bridge.loss import Forward
 from biorep.config import setting
 from biorep.errors import ConfigError
 

@@ -13,7 +13,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from biorep.baselines.regularizers.base import BasePenalty, hidden_layers
-from biorep.bridge.training import Forward
+from biorep.bridge.loss import Forward
 from biorep.config import setting
 from biorep.errors import ConfigError, DataError, choose
 

@@ -9,11 +9,11 @@ import warnings
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 from torch import Tensor
 
-from biorep.baselines.regularizers.base import BasePenalty, hidden_layers
-from biorep.bridge.training import Forward
+from biorep.baselines.regularizers.base import BasePenalty, hidden_layers, matrices
+from biorep.bridge.loss import Forward, trace
 from biorep.config import setting
 from biorep.errors import ConfigError
 
@@ -63,10 +63,50 @@ def jacobian_penalty(
     return scale * total / (2 * samples)
 
 
+def holzhausen_jacobian_penalty(
+    outputs: Tensor, inputs: Tensor, *, n_proj: int = 3, generator: torch.Generator | None = None
+) -> Tensor:
+    """Return the penalty that the released program of Holzhausen et al. (2024) computes, its defect included.
+
+    Without the factor 1/2, and only the first direction is on the unit sphere of each sample: the others are on the
+    one unit sphere of the whole batch, so that the mean is ``(1 + (n_proj - 1) / B) / n_proj`` of the mean squared
+    norm of the Jacobian: with their 3 directions and 1000 samples a third.
+
+    Parameters
+    ----------
+    outputs : Tensor, (presentation, output)
+        There the currents of the hidden layer: for a linear first layer this is weight decay.
+    inputs, n_proj, generator
+        See `jacobian_penalty`.
+    """
+    if n_proj < 1:
+        raise ConfigError(f"n_proj must be at least 1 for the variant of Holzhausen et al., got {n_proj}")
+    samples, size = outputs.shape
+    first = sphere(1, samples, size, like=outputs, generator=generator)
+    others = sphere(n_proj - 1, 1, samples * size, like=outputs, generator=generator).view(-1, samples, size)
+    total = outputs.new_zeros(())
+    for direction in torch.cat([first, others]):
+        (product,) = torch.autograd.grad(outputs, inputs, direction, create_graph=True)
+        total = total + product.square().sum()
+    return size * total / (n_proj * samples)
+
+
+def one_layer_norm(outputs: Tensor, currents: Tensor, weights: Tensor) -> Tensor:
+    """Return half of the mean squared norm of the Jacobian of the only hidden layer, ``J = diag(f'(u)) W``, exactly."""
+    if outputs is currents:
+        return weights.square().sum() / 2
+    (slopes,) = torch.autograd.grad(outputs.sum(), currents, retain_graph=True)
+    return (slopes.square() @ weights.square().sum(1)).mean() / 2
+
+
 def sphere(count: int, samples: int, size: int, *, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Return directions that are uniform on the unit sphere, (count, samples, size), independent of each other."""
     draws = torch.randn(count, samples, size, generator=generator, dtype=like.dtype, device=like.device)
     return draws / draws.norm(dim=-1, keepdim=True)
+
+
+#: Samples of which the history takes the exact Jacobian of a wide layer.
+FEW = 16
 
 
 class JacobianPenalty(BasePenalty):
@@ -81,6 +121,11 @@ class JacobianPenalty(BasePenalty):
         description="outputs of the Jacobian; features: the last hidden layer, preactivation: before its nonlinearity",
     )
     n_proj: int = setting(1, description="random directions per sample; -1: exact")
+    variant: Literal["hoffman", "holzhausen"] = setting(
+        "hoffman",
+        neutral="hoffman",
+        description="holzhausen: as their program has it, of the preactivation, without the 1/2, with its defect",
+    )
 
     @field_validator("n_proj")
     @classmethod
@@ -88,6 +133,12 @@ class JacobianPenalty(BasePenalty):
         if value != -1 and value < 1:
             raise ValueError(f"n_proj must be -1 (exact) or at least 1, got {value}")
         return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> JacobianPenalty:
+        if self.variant == "holzhausen" and (self.target != "preactivation" or self.n_proj < 1):
+            raise ValueError("variant 'holzhausen' goes with target 'preactivation' and n_proj of at least 1")
+        return self
 
     def prepare(self, module: Any, inputs: Tensor, labels: Tensor) -> None:
         """Warn if the penalty is another one than its name says."""
@@ -100,11 +151,30 @@ class JacobianPenalty(BasePenalty):
 
     def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
         """Return the penalty of a mini-batch."""
-        outputs = {
-            "logits": forward.logits,
-            "features": hidden_layers(forward)[0] if self.target == "features" else None,
-            "preactivation": forward.preactivation,
-        }[self.target]
-        if outputs is None:
-            raise ConfigError(f"the Jacobian penalty on '{self.target}' needs a network with a hidden layer")
-        return jacobian_penalty(outputs, forward.inputs, n_proj=self.n_proj, generator=forward.generator)
+        function = jacobian_penalty if self.variant == "hoffman" else holzhausen_jacobian_penalty
+        return function(self._outputs(forward), forward.inputs, n_proj=self.n_proj, generator=forward.generator)
+
+    def exact(self, forward: Forward) -> Tensor:
+        """Return it without random directions, in the convention of Hoffman.
+
+        Of hidden layers behind others, which have as many rows as neuroids, only for the first few samples.
+        """
+        outputs = self._outputs(forward)
+        layers = matrices(forward.module, head=False)
+        if self.target != "logits" and len(layers) == 1 and forward.preactivation is not None:
+            return one_layer_norm(outputs, forward.preactivation, layers[0])
+        if self.target == "logits":
+            return jacobian_penalty(outputs, forward.inputs, n_proj=-1)
+        hidden, currents, _ = trace(forward.module, inputs := forward.inputs[:FEW].detach().requires_grad_())
+        return jacobian_penalty(hidden[-1] if self.target == "features" else _given(currents), inputs, n_proj=-1)
+
+    def _outputs(self, forward: Forward) -> Tensor:
+        if self.target == "logits":
+            return forward.logits
+        return hidden_layers(forward)[0] if self.target == "features" else _given(forward.preactivation)
+
+
+def _given(currents: Tensor | None) -> Tensor:
+    if currents is None:
+        raise ConfigError("the Jacobian penalty on 'preactivation' needs a network with a hidden layer")
+    return currents

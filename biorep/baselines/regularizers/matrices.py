@@ -1,4 +1,4 @@
-"""Penalties on weight matrices alone: largest singular values, and distance from orthonormal rows."""
+"""Penalties and constraints on weight matrices alone: singular values, and distance from orthonormal rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from biorep.baselines.regularizers.base import BasePenalty, matrices
-from biorep.bridge.training import Forward
+from biorep.bridge.loss import Forward
 from biorep.config import setting
 from biorep.errors import ConfigError
 
@@ -80,10 +80,34 @@ def parseval_penalty(weights: Sequence[Tensor]) -> Tensor:
     """
     total = weights[0].new_zeros(())
     for matrix in weights:
-        short = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-        identity = torch.eye(len(short), dtype=short.dtype, device=short.device)
-        total = total + (short @ short.T - identity).square().sum()
+        gram = smaller_gram(matrix)
+        total = total + (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).square().sum()
     return total
+
+
+def smaller_gram(matrix: Tensor) -> Tensor:
+    """Return ``W W^T`` or ``W^T W``, whichever is smaller."""
+    return matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+
+
+def bound_singular_values(weights: Sequence[Tensor], *, bound: float = 0.05) -> None:
+    """Clamp all singular values into [1 / (1 + bound), 1 + bound], in place.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor, (output, input)
+        Contiguous; views of parameters are changed with them.
+    bound : float
+
+    References
+    ----------
+    Jia, K., Tao, D., Gao, S. & Xu, X. (2017). Improving training of deep neural networks via singular value bounding.
+    CVPR.
+    """
+    with torch.no_grad():
+        for matrix in weights:
+            left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+            matrix.copy_(left @ torch.diag(values.clamp(1 / (1 + bound), 1 + bound)) @ right)
 
 
 class SpectralNormPenalty(BasePenalty):
@@ -105,6 +129,11 @@ class SpectralNormPenalty(BasePenalty):
         iterations = 30 if prepared is None else 1
         return spectral_norm_penalty(self._weights(forward.module), iterations=iterations, starts=prepared)
 
+    def exact(self, forward: Forward) -> Tensor:
+        """Return the penalty with converged singular values."""
+        largest = [torch.linalg.eigvalsh(smaller_gram(matrix))[-1] for matrix in self._weights(forward.module)]
+        return torch.stack(largest).sum() / 2
+
     def _weights(self, module: nn.Module) -> list[Tensor]:
         return matrices(module, head=self.layers == "all")
 
@@ -118,3 +147,21 @@ class ParsevalPenalty(BasePenalty):
     def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
         """Return the penalty; the mini-batch does not matter."""
         return parseval_penalty(matrices(forward.module, head=False))
+
+
+class SingularValueBounds(BasePenalty):
+    """See `bound_singular_values`: a constraint on the hidden layers every so many steps, not a term of the loss."""
+
+    kind: Literal["singular-value-bounds"] = "singular-value-bounds"
+    strength: Literal[1] = 1
+    bound: float = setting(0.05, gt=0, description="singular values stay within 1 / (1 + bound) and 1 + bound")
+    every: int = setting(600, ge=1, description="steps from one clamping to the next")
+
+    def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
+        """Return 0."""
+        return forward.logits.new_zeros(())
+
+    def after_step(self, module: nn.Module, step: int) -> None:
+        """Clamp if it is time to."""
+        if step % self.every == 0:
+            bound_singular_values(matrices(module, head=False), bound=self.bound)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from biorep.baselines.regularizers.base import BasePenalty, hidden_layers
-from biorep.bridge.training import Forward, trace
+from biorep.bridge.loss import Forward, trace
 from biorep.config import setting
 from biorep.errors import ConfigError, choose
 from biorep.spectra.covariance import StreamedCovariance
@@ -118,6 +118,16 @@ class SpectralPenalty(BasePenalty):
             spectral_penalty(layer, basis, alpha=self.alpha, tau=self.tau, target=self.target)
             for layer, basis in zip(layers, bases, strict=True)
         ]
+        return torch.stack(parts).sum()
+
+    def exact(self, forward: Forward) -> Tensor:
+        """Return the penalty of the batch's own eigenvalues: exact for these samples, no estimate of the data's."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            parts = [
+                spectral_penalty(layer.detach(), alpha=self.alpha, tau=self.tau, target=self.target)
+                for layer in hidden_layers(forward, self.layers)
+            ]
         return torch.stack(parts).sum()
 
 

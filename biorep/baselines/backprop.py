@@ -155,7 +155,7 @@ class Backprop(DifferentiableNetwork):
         device = run.torch_device()
         shape, classes = image_shape(dataset), label_names(dataset)
         module = self.trainable(shape, len(classes), seed).to(device)
-        self._check(module, dataset.sizes["presentation"], validation)
+        self._check(module, shape, dataset.sizes["presentation"], validation)
         images, labels = tensors(dataset, device)
         parts = self.parts(module, classes)
         watch = self._watch(validation if validation is not None else dataset, parts, device, validation)
@@ -227,7 +227,10 @@ class Backprop(DifferentiableNetwork):
             stop_accuracy=self.stop_accuracy,
         )
 
-    def _check(self, module: Trainable, count: int, validation: xr.Dataset | None) -> None:
+    def _check(self, module: Trainable, shape: tuple[int, ...], count: int, validation: xr.Dataset | None) -> None:
+        channels = shape[2] if len(shape) == 3 else 1
+        if self.channel_mean is not None and len(self.channel_mean) != channels:
+            raise ConfigError(f"channel_mean has {len(self.channel_mean)} values, the images have {channels} channels")
         if any(block.norm is not None for block in module.hidden) and count % self.batch_size == 1 and self.epochs:
             raise ConfigError(
                 f"BatchNorm needs two images in every batch, and the last of {count} images in batches of "
@@ -243,12 +246,6 @@ class Backprop(DifferentiableNetwork):
     def _frozen(self, hidden: Hidden, shape: tuple[int, ...]) -> FrozenLayers:
         last = hidden.last.layer
         assert isinstance(last, nn.Linear)
-        if self.channel_mean is not None:
-            channels = shape[2] if len(shape) == 3 else 1
-            if len(self.channel_mean) != channels:
-                raise ConfigError(
-                    f"channel_mean has {len(self.channel_mean)} values, the images have {channels} channels"
-                )
         return FrozenLayers(
             hidden,
             int(np.prod(shape)),

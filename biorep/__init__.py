@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from biorep import bridge, datasets, interop, plot, robustness, spectra, tuning
+    from biorep import bridge, datasets, geometry, interop, plot, robustness, spectra, tuning
     from biorep.batch import run, sweep
     from biorep.context import RunContext
     from biorep.errors import BiorepError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "datasets": "biorep.datasets",
     "spectra": "biorep.spectra",
+    "geometry": "biorep.geometry",
     "tuning": "biorep.tuning",
     "robustness": "biorep.robustness",
     "bridge": "biorep.bridge",

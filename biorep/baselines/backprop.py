@@ -48,7 +48,8 @@ class Backprop(DifferentiableNetwork):
     init: Init = setting(
         "normal",
         neutral="normal",
-        description="weights at the start; normal: He (tanh, softplus: variance 1 / fan-in), uniform: torch's default",
+        description="weights at the start: normal (He; tanh, softplus: variance 1 / fan-in), uniform (as torch), "
+        "glorot, orthogonal",
     )
     channel_mean: tuple[float, ...] | None = setting(
         None, neutral=None, description="of each channel: taken off the images first, inside the network"
@@ -66,6 +67,11 @@ class Backprop(DifferentiableNetwork):
     momentum: float = setting(0.9, ge=0, lt=1, neutral=0.9, description="of sgd")
     rate: float = setting(1e-3, gt=0, description="learning rate in the first epoch")
     milestones: dict[int, float] = setting({}, description="epoch (from 0) -> learning rate from then on")
+    fade: tuple[int, float] | None = setting(
+        None,
+        neutral=None,
+        description="[start, time]: from that epoch on the rate falls as exp(-(epoch - start) / time)",
+    )
     weight_decay: float = setting(
         0.0, ge=0, neutral=0.0, description="of the optimiser: decoupled for adam and amsgrad; see also the penalty l2"
     )
@@ -91,6 +97,13 @@ class Backprop(DifferentiableNetwork):
         kinds = [penalty.kind for penalty in value]
         if len(set(kinds)) < len(kinds):
             raise ValueError(f"each kind of penalty can be named once, got {kinds}")
+        return value
+
+    @field_validator("fade")
+    @classmethod
+    def _positive(cls, value: tuple[int, float] | None) -> tuple[int, float] | None:
+        if value is not None and (value[0] < 0 or not value[1] > 0):
+            raise ValueError(f"fade is [start >= 0, time > 0], got {list(value)}")
         return value
 
     @model_validator(mode="after")
@@ -174,6 +187,7 @@ class Backprop(DifferentiableNetwork):
             optimiser=self.optimiser,
             momentum=self.momentum,
             decay=self.weight_decay,
+            fade=self.fade,
         )
         history = train(
             module,

@@ -10,7 +10,7 @@ from torch import nn
 
 from biorep import rng
 
-Init = Literal["normal", "uniform", "orthogonal"]
+Init = Literal["normal", "uniform", "glorot", "orthogonal"]
 
 
 def initialise(module: nn.Module, init: Init, *, gain: float, seed: int, name: str) -> None:
@@ -19,10 +19,10 @@ def initialise(module: nn.Module, init: Init, *, gain: float, seed: int, name: s
     Parameters
     ----------
     module : nn.Module
-    init : {"normal", "uniform", "orthogonal"}
+    init : {"normal", "uniform", "glorot", "orthogonal"}
         normal: variance `gain` / fan-in and biases 0 (He et al. 2015 with gain 2); uniform: weights and biases within
-        1 / sqrt(fan-in), torch's default; orthogonal: orthonormal rows or columns in hidden layers, the rest as
-        uniform.
+        1 / sqrt(fan-in), torch's default; glorot: weights uniform with variance 2 / (fan-in + fan-out); orthogonal:
+        orthonormal rows or columns in hidden layers. What is not said is as uniform.
     gain : float
         Of normal.
     seed : int
@@ -39,7 +39,9 @@ def initialise(module: nn.Module, init: Init, *, gain: float, seed: int, name: s
         elif init == "orthogonal" and index < len(layers) - 1:
             draws = orthogonal(generator.standard_normal((len(layer.weight), fan_in))).reshape(layer.weight.shape)
         else:
-            draws = generator.uniform(-bound, bound, layer.weight.shape)
+            fan_out = layer.weight[:, 0].numel()
+            widest = np.sqrt(6 / (fan_in + fan_out)) if init == "glorot" else bound
+            draws = generator.uniform(-widest, widest, layer.weight.shape)
         with torch.no_grad():
             layer.weight.copy_(torch.as_tensor(draws))
             if layer.bias is not None:

@@ -6,6 +6,7 @@ same weights as one that was not killed.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ class Schedule:
     decay : float
         Weight decay: decoupled for adam and amsgrad (every step takes ``rate * decay`` of a weight), a term of the
         gradient for sgd.
+    fade : (int, float), optional
+        Start and time: from that epoch on the rate falls as ``exp(-(epoch - start) / time)``.
     """
 
     epochs: int
@@ -50,6 +53,7 @@ class Schedule:
     optimiser: str = "adam"
     momentum: float = 0.9
     decay: float = 0.0
+    fade: tuple[int, float] | None = None
 
     def optimise(self, module: nn.Module) -> torch.optim.Optimizer:
         """Return the optimiser of the parameters of a module."""
@@ -61,7 +65,10 @@ class Schedule:
     def rate_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""
         passed = [start for start in self.milestones if start <= epoch]
-        return self.milestones[max(passed)] if passed else self.rate
+        rate = self.milestones[max(passed)] if passed else self.rate
+        if self.fade is None or epoch <= self.fade[0]:
+            return rate
+        return rate * math.exp(-(epoch - self.fade[0]) / self.fade[1])
 
 
 #: Called after every epoch, with how many are done and the module in eval mode: further values of the history, and

@@ -111,6 +111,14 @@ def test_schedule_follows_its_milestones():
     assert [schedule.rate_at(e) for e in (0, 2, 3, 5, 6, 9)] == [1e-3, 1e-3, 5e-4, 5e-4, 1e-4, 1e-4]
 
 
+def test_schedule_fades():
+    schedule = Schedule(200, 1, 1e-3, {}, fade=(90, 30.0))
+    assert [schedule.rate_at(e) for e in (0, 90)] == [1e-3, 1e-3]
+    assert schedule.rate_at(120) == pytest.approx(1e-3 * np.exp(-1))
+    with pytest.raises(biorep.BiorepError, match=r"fade is \[start >= 0, time > 0\]"):
+        biorep.network("mlp", fade=[10, 0])
+
+
 def test_a_killed_training_resumes_and_ends_bit_for_bit_the_same(digits, tmp_path, monkeypatch):
     from biorep.bridge import training
 

@@ -59,7 +59,7 @@ def test_trades_is_cross_entropy_plus_the_largest_divergence():
     module, images, labels = linear(2), torch.rand(12, 8, dtype=torch.float64), torch.arange(12) % 2
     objective = Trades(beta=3.0, epsilon=0.05, steps=60, step=0.01)
     forward = Forward(module, images, labels, module(images))
-    found = objective.loss(forward, images, problem(module, bounds=(-1.0, 2.0)))
+    found = objective.loss(forward, images, problem(module, bounds=(-1.0, 2.0))).detach()
     apart = (module.weight[1] - module.weight[0]).detach().sign()
     with torch.no_grad():
         clean = torch.softmax(module(images), 1)

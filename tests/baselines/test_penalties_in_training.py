@@ -104,7 +104,7 @@ def test_the_basis_is_that_of_the_whole_training_set(digits):
     network = MLP(**SETTINGS)
     module = network.trainable((8, 8), 10, 0)
     inputs = normalised(torch.as_tensor(digits["train"]["image"].values.reshape(-1, 64)), 2)
-    (basis,) = eigenbases(module, inputs, last=True)
+    (basis,) = eigenbases(module, inputs)
     hidden = module.trace(inputs)[0][-1].detach().double()
     scores = (hidden - hidden.mean(0)) @ basis.double()
     covariance = torch.cov(scores.T)
@@ -148,3 +148,19 @@ def test_bad_trainings_are_explained(digits, tiny):
         MLP(**SETTINGS, penalties=[{"kind": "isometric"}]).fit(alone, seed=0)
     with pytest.raises(NumericalError, match=r"mlp: the .* became (nan|inf) in epoch 1 .*strength of the penalties"):
         fit(digits, {"kind": "parseval", "strength": 1e38})
+
+
+def test_currents_may_be_bent_towards_an_absolute_spectrum(digits):
+    """As Holzhausen et al. (2024) meant it: the variances themselves, of the currents of the hidden layer."""
+    penalty = {"kind": "spectral", "of": "preactivation", "target": "absolute", "tau": 0, "strength": 5.0}
+    settings = {"epochs": 60, "rate": 3e-3}
+    distances = []
+    for penalties in ([], [penalty]):
+        _, state = fit(digits, *penalties, **settings)
+        rows = digits["train"]["image"].values.reshape(-1, 64)
+        currents = rows / np.linalg.norm(rows, axis=1, keepdims=True) @ state["weights_0"].values.T
+        eigenvalues = np.linalg.eigvalsh(np.cov(currents.T))[::-1][:20]
+        distances.append(np.abs(np.log10(eigenvalues * np.arange(1, 21))).mean())
+    assert distances[1] < 0.5 * distances[0]
+    with pytest.raises(ConfigError, match="of 'preactivation' goes with layers 'last'"):
+        biorep.network("mlp", penalties=[{**penalty, "layers": "all"}])

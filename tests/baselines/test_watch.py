@@ -184,7 +184,7 @@ def test_decoupled_decay_is_that_of_adamw():
     torch.testing.assert_close(module.weight, twin.weight, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("init", ["normal", "uniform", "orthogonal"])
+@pytest.mark.parametrize("init", ["normal", "uniform", "glorot", "orthogonal"])
 def test_initial_weights_follow_their_convention(init):
     module = MLP(hidden=(300, 200), bias=True, init=init).trainable((100,), 10, 0)
     module.requires_grad_(False)
@@ -196,6 +196,9 @@ def test_initial_weights_follow_their_convention(init):
         assert float(first.weight.abs().max()) == pytest.approx(0.1, rel=0.01)
         assert float(second.bias.abs().max()) == pytest.approx(1 / np.sqrt(300), rel=0.05)
         assert float(second.weight.std()) == pytest.approx(1 / np.sqrt(3 * 300), rel=0.02)
+    elif init == "glorot":
+        assert float(second.weight.std()) == pytest.approx(np.sqrt(2 / (300 + 200)), rel=0.02)
+        assert float(second.bias.abs().max()) == pytest.approx(1 / np.sqrt(300), rel=0.05)
     else:
         torch.testing.assert_close(first.weight.T @ first.weight, torch.eye(100), atol=1e-5, rtol=0)
         torch.testing.assert_close(second.weight @ second.weight.T, torch.eye(200), atol=1e-5, rtol=0)

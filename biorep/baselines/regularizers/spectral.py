@@ -7,9 +7,11 @@ NeurIPS 33.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from biorep.baselines.regularizers.base import BasePenalty, hidden_layers
@@ -105,14 +107,23 @@ class SpectralPenalty(BasePenalty):
     target: Target = setting("anchored", description="anchored: only the shape; absolute: the variances as well")
     basis: Literal["epoch", "batch"] = setting("epoch", description="batch: eigenvectors of each mini-batch")
     layers: Literal["last", "all"] = setting("last", description="hidden layers that are bent")
+    of: Literal["responses", "preactivation"] = setting(
+        "responses", neutral="responses", description="preactivation: the currents of the last layer (Holzhausen 2024)"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SpectralPenalty:
+        if self.of == "preactivation" and self.layers == "all":
+            raise ValueError("of 'preactivation' goes with layers 'last'")
+        return self
 
     def prepare(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> list[Tensor] | None:
         """Return the eigenvectors (neuroid, component) of each layer's covariance over the training set."""
-        return None if self.basis == "batch" else eigenbases(module, inputs, last=self.layers == "last")
+        return None if self.basis == "batch" else eigenbases(module, inputs, self._bent)
 
     def __call__(self, forward: Forward, prepared: list[Tensor] | None = None) -> Tensor:
         """Return the penalty of a mini-batch, summed over the layers."""
-        layers = hidden_layers(forward, self.layers)
+        layers = self._bent(forward)
         bases = prepared if prepared is not None else [None] * len(layers)
         parts = [
             spectral_penalty(layer, basis, alpha=self.alpha, tau=self.tau, target=self.target)
@@ -126,23 +137,35 @@ class SpectralPenalty(BasePenalty):
             warnings.simplefilter("ignore", UserWarning)
             parts = [
                 spectral_penalty(layer.detach(), alpha=self.alpha, tau=self.tau, target=self.target)
-                for layer in hidden_layers(forward, self.layers)
+                for layer in self._bent(forward)
             ]
         return torch.stack(parts).sum()
 
+    def _bent(self, forward: Forward) -> tuple[Tensor, ...]:
+        """Return what is bent, (presentation, neuroid) each."""
+        layers = hidden_layers(forward, self.layers)
+        if self.of == "responses":
+            return layers
+        assert forward.preactivation is not None  # a network with a hidden layer has its currents
+        return (forward.preactivation,)
 
-def eigenbases(module: nn.Module, inputs: Tensor, *, last: bool) -> list[Tensor]:
-    """Return the eigenvectors of the covariance of hidden layers over all inputs, columns, the largest first.
 
-    The module is in eval mode meanwhile. The covariance is streamed in float64.
+def eigenbases(
+    module: nn.Module, inputs: Tensor, layers: Callable[[Forward], Sequence[Tensor]] = hidden_layers
+) -> list[Tensor]:
+    """Return the eigenvectors of the covariance of layers over all inputs, columns, the largest first.
+
+    `layers` picks them, by default the responses of the last hidden layer. The module is in eval mode meanwhile. The
+    covariance is streamed in float64.
     """
     training = module.training
     module.eval()
     covariances: list[StreamedCovariance] = []
     with torch.no_grad():
         for rows in torch.split(inputs, BATCH):
-            layers = trace(module, rows)[0]
-            for index, layer in enumerate(layers[-1:] if last else layers):
+            hidden, preactivation, logits = trace(module, rows)
+            forward = Forward(module, rows, rows, logits, hidden, preactivation)
+            for index, layer in enumerate(layers(forward)):
                 if index == len(covariances):
                     covariances.append(StreamedCovariance(layer.shape[1]))
                 covariances[index].add(layer.cpu().numpy())

@@ -46,6 +46,7 @@ __all__ = [
     "bridge",
     "datasets",
     "encode",
+    "geometry",
     "interop",
     "network",
     "open",

@@ -14,7 +14,10 @@ from biorep.context import RunContext
 ANALYSIS = Path(__file__).parent.parent / "analysis"
 #: Program -> what has to be run first.
 PROGRAMS = {
+    "beshkov_2022/isometry.py": "beshkov_2022_mnist",
     "diehl_cook_2015/learning.py": "analysis/diehl_cook_2015/inhibition.yaml",
+    "nassar_2020/spectra.py": "nassar_2020_mnist",
+    "penalties/strengths.py": "study_penalties",
     "zylberberg_2011/receptive_fields.py": "zylberberg_2011_natural",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from biorep.plot.fields import receptive_fields
+from biorep.plot.penalties import strength_curves
 from biorep.plot.robustness import accuracy_curves
 from biorep.plot.spectrum import spectrum_lines
 from biorep.plot.spiking import learning_curves, occupancy, raster
@@ -15,5 +16,6 @@ __all__ = [
     "raster",
     "receptive_fields",
     "spectrum_lines",
+    "strength_curves",
     "tuning_summary",
 ]

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from biorep.spectra.covariance import StreamedCovariance, eigenspectrum
-from biorep.spectra.powerlaw import CONVENTIONS, fit_powerlaw
+from biorep.spectra.powerlaw import CONVENTIONS, fit_powerlaw, law_deviation
 
-__all__ = ["CONVENTIONS", "StreamedCovariance", "eigenspectrum", "fit_powerlaw"]
+__all__ = ["CONVENTIONS", "StreamedCovariance", "eigenspectrum", "fit_powerlaw", "law_deviation"]

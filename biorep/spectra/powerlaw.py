@@ -157,3 +157,46 @@ def _fitted(values: np.ndarray, ranks: np.ndarray, weight: Weight, negative: Neg
             "n_not_positive": ("eigenvalues in the window that are not positive", "1"),
         },
     )
+
+
+def law_deviation(
+    spectrum: xr.Dataset, *, alpha: float = 1.0, anchor: int = 11, first: int = 11, last: int = 500
+) -> float:
+    """Return the mean of ``|log10(lambda_n / gamma_n)|``: how far a spectrum is from a given power law.
+
+    Parameters
+    ----------
+    spectrum : xr.Dataset
+        What `eigenspectrum` returned.
+    alpha : float
+        Exponent of the law ``gamma_n = lambda_anchor (anchor / n)^alpha``.
+    anchor : int
+        Rank at which the law meets the spectrum; 11 is tau = 10 of Nassar et al. (2020).
+    first, last : int
+        Ranks that the mean is taken over, both included.
+
+    Returns
+    -------
+    float
+        In decades; 0 if the spectrum follows the law.
+
+    Raises
+    ------
+    DataError
+        If the spectrum ends before `last`, or an eigenvalue up to there is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> spectrum = xr.Dataset({"eigenvalue": ("component", 1 / np.arange(1, 21))})
+    >>> law_deviation(spectrum, first=11, last=20)
+    0.0
+    """
+    eigenvalues = spectrum["eigenvalue"].values
+    needed = max(last, anchor)
+    if len(eigenvalues) < needed or not (eigenvalues[:needed] > 0).all():
+        good = int((eigenvalues > 0).sum())
+        raise DataError(f"ranks {first} to {last} were asked for, and the spectrum has {good} positive eigenvalues")
+    ranks = np.arange(first, last + 1)
+    law = eigenvalues[anchor - 1] * (anchor / ranks) ** alpha
+    return float(np.abs(np.log10(eigenvalues[first - 1 : last] / law)).mean())

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from biorep.errors import ConfigError, DataError
-from biorep.spectra import CONVENTIONS, eigenspectrum, fit_powerlaw
+from biorep.spectra import CONVENTIONS, eigenspectrum, fit_powerlaw, law_deviation
 
 
 def _spectrum(values, n=100_000):
@@ -127,3 +127,17 @@ def test_the_finite_sample_bias_is_the_known_one():
     draws = generator.standard_normal((1000, 500)) * np.arange(1, 501) ** -0.5
     spectrum = eigenspectrum(xr.DataArray(draws @ rotation.T, dims=("presentation", "neuroid")))
     assert float(fit_powerlaw(spectrum, last=400)["alpha"]) == pytest.approx(1.084, abs=0.02)
+
+
+def test_deviation_from_a_law_is_zero_on_it_and_the_factor_off_it():
+    ranks = np.arange(1, 601)
+    eigenvalues = 3.0 / ranks
+    spectrum = xr.Dataset({"eigenvalue": ("component", eigenvalues)})
+    assert law_deviation(spectrum) == pytest.approx(0, abs=1e-12)
+    bent = spectrum.assign(eigenvalue=("component", np.where(ranks > 11, eigenvalues / 10, eigenvalues)))
+    assert law_deviation(bent) == pytest.approx(489 / 490)  # a decade at all ranks but the anchor
+    steep = spectrum.assign(eigenvalue=("component", ranks**-2.0))
+    assert law_deviation(steep) == pytest.approx(np.log10(ranks[10:500] / 11).mean())
+    assert law_deviation(steep, alpha=2.0) == pytest.approx(0, abs=1e-12)
+    with pytest.raises(DataError, match="ranks 11 to 500 were asked for, and the spectrum has 300 positive"):
+        law_deviation(spectrum.isel(component=slice(300)))

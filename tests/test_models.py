@@ -62,6 +62,10 @@ def test_published_settings_of_the_papers():
     assert l2.penalties[0].strength == 5e-4
     assert bp.penalties == ()
     assert l2.model_copy(update={"penalties": ()}) == bp
+    jreg, specreg = (runs[f"{case}-seed0"].network for case in ("jreg", "specreg"))
+    assert (jreg.penalties[0].n_proj, jreg.penalties[0].strength) == (3, 1e-3)
+    assert (specreg.penalties[0].tau, specreg.penalties[0].strength, specreg.fade) == (0, 1, (90, 30))
+    assert specreg.model_copy(update={"penalties": (), "fade": None, "milestones": bp.milestones}) == bp
     assert runs["kh-seed0"].readout.epochs == 1000
     assert runs["bp-seed0"].robustness.steps == 20
 

@@ -43,7 +43,7 @@ def table(results: Results, accuracies: Mapping[str, Sequence[float]]) -> str:
 def draw(results: Results) -> Figure:
     """Return the correlation of each class: a mark per seed, a line through the means."""
     with styled():
-        figure = new_figure(figsize=(5.0, 3.2))
+        figure = new_figure(figsize=(5.0, 3.5))
         axes = figure.add_subplot()
         for index, (name, members) in enumerate(results.items()):
             joined = xr.concat([one["pearson"] for one in members], "seed", coords="minimal", join="outer")
@@ -54,7 +54,7 @@ def draw(results: Results) -> Figure:
             axes.plot(labels, joined.mean("seed"), color=f"C{index}", label=f"{name}: {mean:.2f}")
         axes.set(xlabel="class", ylabel="correlation of distances within the class", xticks=labels)
         axes.set_ylim(top=1)
-        axes.legend(loc="lower left", fontsize="small")
+        figure.legend(loc="outside upper center", ncols=2, fontsize="small")
     return figure
 
 

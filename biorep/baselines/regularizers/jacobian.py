@@ -110,7 +110,7 @@ FEW = 16
 
 
 class JacobianPenalty(BasePenalty):
-    """See `jacobian_penalty`."""
+    """See `jacobian_penalty`. With BatchNorm the samples of a batch are not independent, and cross terms enter."""
 
     needs_input_gradient: ClassVar[bool] = True
 
@@ -142,7 +142,8 @@ class JacobianPenalty(BasePenalty):
 
     def prepare(self, module: Any, inputs: Tensor, labels: Tensor) -> None:
         """Warn if the penalty is another one than its name says."""
-        if self.target == "preactivation" and getattr(module, "depth", 0) == 1:
+        asked = self.variant == "holzhausen"  # which is to be as it was
+        if self.target == "preactivation" and not asked and getattr(module, "depth", 0) == 1:
             warnings.warn(
                 "the Jacobian of the currents of a linear first layer is its weight matrix: this penalty is weight "
                 "decay. Set target to 'logits' or 'features'.",

@@ -2,8 +2,8 @@
 
 The stages are the truth; ``collected/<kind>.nc`` is made from them and can be removed at any time. It is refreshed by
 reading only what has changed. What a plan varied are its dims when the plan is a full product and every finished run
-has the kind, with gaps for runs that are not finished; otherwise there is one dim `run`. Only `component` may differ in
-length between runs and is padded; what differs in another shape is apart, in one group per shape.
+has the kind, with gaps for runs that are not finished; otherwise there is one dim `run`. Only `component` and `epoch`
+may differ in length between runs and are padded; what differs in another shape is apart, in one group per shape.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ if TYPE_CHECKING:
     import xarray as xr
 
 #: Kinds that are collected over the runs of a plan; states and representations are opened one by one.
-COLLECTED = ("readout", "surrogate", "spectrum", "robustness")
+COLLECTED = ("readout", "surrogate", "spectrum", "robustness", "history")
+#: What the states say over `epoch` is collected under a name of its own.
+HISTORY, EPOCH = "history", "epoch"
 #: Too large to be copied, or different in shape for every network.
 LEFT_OUT = {
     "readout": ("readout_weights", "readout_bias", "fitted_stimulus_id", "class"),
     "surrogate": ("log_gain", "offset", "fitted_stimulus_id"),
 }
 #: Another form of the collected files than this is made anew.
-FORM = 1
+FORM = 2
 
 
 def open(folder: str | Path) -> xr.DataTree:
@@ -48,11 +50,12 @@ def open(folder: str | Path) -> xr.DataTree:
     Returns
     -------
     xr.DataTree
-        One child per kind of result: ``readout``, ``surrogate``, ``spectrum``, ``robustness``, loaded when they are
-        looked at. What a plan varied are dims (for example `network` and `seed`), with gaps (NaN) for runs that are
-        not finished; when the combinations are not complete there is one dim `run` instead. ``index`` has, for every
-        run, its `status`, `seconds`, `code_version`, and the files of its `state` and its `representation`. For a
-        single run ``state`` and ``representation`` are children themselves.
+        One child per kind of result: ``readout``, ``surrogate``, ``spectrum``, ``robustness``, and ``history`` (of the
+        trainings, over `epoch`), loaded when they are looked at. What a plan varied are dims (for example `network` and
+        `seed`), with gaps (NaN) for runs that are not finished; when the combinations are not complete there is one dim
+        `run` instead. ``index`` has, for every run, its `status`, `seconds`, `code_version`, and the files of its
+        `state` and its `representation`. For a single run ``state`` and ``representation`` are children themselves, and
+        the history is in the former.
 
     Raises
     ------
@@ -175,7 +178,9 @@ def _stage_tree(stages: Stages, kind: str, run: RunRecord) -> xr.DataTree:
 
 def _require(stages: Stages, kind: str, run: RunRecord) -> None:
     key = run.stages[kind]
-    if not stages.done(kind, key):
+    # A state may be large, and only the history is read from it: its checksum is left to those who use it.
+    there = stages.finished if kind == _source(HISTORY) else stages.done
+    if not there(kind, key):
         raise StoreError(
             f"the stage {stages.folder(kind, key)} of the run '{run.name}' is gone; run the plan again to make it anew"
         )
@@ -187,7 +192,7 @@ def _collected(plan: PlanRecord) -> dict[str, xr.Dataset]:
 
     groups: dict[str, xr.Dataset] = {"index": index(plan)}
     for kind in COLLECTED:
-        if not any(kind in run.stages for run in plan.runs):
+        if not _wanted(plan, kind):
             continue
         try:
             _refresh(plan, kind)
@@ -208,7 +213,13 @@ def _cannot_write(plan: PlanRecord) -> bool:
 
 def _wanted(plan: PlanRecord, kind: str) -> dict[str, str]:
     """Return the runs that have a kind, with the keys of their stages."""
-    return {run.name: run.stages[kind] for run in plan.runs if kind in run.stages}
+    source = _source(kind)
+    return {run.name: run.stages[source] for run in plan.runs if source in run.stages}
+
+
+def _source(kind: str) -> str:
+    """Return the kind of the stages that a collected kind is made from."""
+    return "state" if kind == HISTORY else kind
 
 
 def _stamp(plan: PlanRecord, kind: str) -> str:
@@ -257,9 +268,10 @@ def _made(plan: PlanRecord, kind: str) -> dict[str, xr.Dataset]:
     results = _kept(plan, kind)
     stages = Stages(plan.root)
     for run in plan.runs:
-        if kind in run.stages and run.name not in results:
-            _require(stages, kind, run)
-            results[run.name] = gather.read(stages.path(kind, run.stages[kind]), LEFT_OUT.get(kind, ()))
+        if (source := _source(kind)) in run.stages and run.name not in results:
+            _require(stages, source, run)
+            path, only = stages.path(source, run.stages[source]), EPOCH if kind == HISTORY else None
+            results[run.name] = gather.read(path, LEFT_OUT.get(kind, ()), only)
     results = {run.name: results[run.name] for run in plan.runs if run.name in results}  # in the order of the plan
     dims, coordinates, places = layout(plan, list(results), whole=len(results) == len(plan.runs))
     axes = gather.Axes(list(results), places, {dim: coordinates[dim] for dim in dims}, _along_run(dims, coordinates))

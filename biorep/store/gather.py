@@ -15,8 +15,8 @@ import numpy as np
 if TYPE_CHECKING:
     import xarray as xr
 
-#: The only dim that is padded.
-PADDED = "component"
+#: The dims that are padded; they count from 1.
+PADDED = ("component", "epoch")
 #: Attributes that are different for every stage and say nothing about all of them.
 PER_STAGE = ("title", "history", "created_at", "warnings", "biorep_config", "biorep_config_hash", "biorep_seed")
 #: Attributes of the file format, which are written anew.
@@ -45,21 +45,21 @@ class Group:
 Result = dict[str, Group]
 
 
-def read(path: Path, left_out: Sequence[str] = ()) -> Result:
-    """Read the result of a run."""
+def read(path: Path, left_out: Sequence[str] = (), only: str | None = None) -> Result:
+    """Read the result of a run: all but some variables, or only those over one dim."""
     import netCDF4
 
     with netCDF4.Dataset(path) as file:
         file.set_auto_maskandscale(False)
-        return dict(_groups(file, set(left_out)))
+        return dict(_groups(file, set(left_out), only))
 
 
-def _groups(file: Any, left_out: set[str]) -> Iterator[tuple[str, Group]]:
+def _groups(file: Any, left_out: set[str], only: str | None) -> Iterator[tuple[str, Group]]:
     variables, coordinates = {}, set()
     for name, variable in file.variables.items():
         attrs = {key: variable.getncattr(key) for key in variable.ncattrs()}
         coordinates |= set(attrs.get("coordinates", "").split()) | ({name} if name in file.dimensions else set())
-        if name not in left_out:
+        if name not in left_out and (only is None or variable.dimensions == (only,)):
             kept = {key: value for key, value in attrs.items() if key not in FORMAT}
             values = variable[...]
             variables[name] = Variable(variable.dimensions, np.asarray(values), kept)
@@ -68,7 +68,7 @@ def _groups(file: Any, left_out: set[str]) -> Iterator[tuple[str, Group]]:
     if variables:
         yield file.path, Group(variables, coordinates & set(variables), attrs)
     for group in file.groups.values():
-        yield from _groups(group, left_out)
+        yield from _groups(group, left_out, only)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _unlike(groups: Mapping[str, Group]) -> set[str]:
         for dim, size in sizes.items():
             values = tuple(group.variables[dim].values.tolist()) if dim in group.variables else ()
             seen.setdefault(dim, set()).add((size, values))
-    return {dim for dim, found in seen.items() if len(found) > 1 and dim != PADDED}
+    return {dim for dim, found in seen.items() if len(found) > 1 and dim not in PADDED}
 
 
 def _by_shape(groups: Mapping[str, Group], unlike: set[str]) -> list[tuple[list[str], dict[str, Group]]]:
@@ -165,7 +165,7 @@ def _stack_group(groups: Mapping[str, Group], axes: Axes, unlike: set[str]) -> t
     for name in dict.fromkeys(name for group in groups.values() for name in group.variables):
         members = {run: group.variables[name] for run, group in groups.items() if name in group.variables}
         first = next(iter(members.values()))
-        if name == PADDED:
+        if name in PADDED:
             continue
         if unlike & set(first.dims):
             left.append(name)
@@ -179,9 +179,9 @@ def _stack_group(groups: Mapping[str, Group], axes: Axes, unlike: set[str]) -> t
             values = _filled([member.values for member in members.values()], where, int(np.prod(axes.sizes)))
             data[name] = ((*axes.dims, *first.dims), values.reshape(*axes.sizes, *values.shape[1:]), first.attrs)
     dataset = xr.Dataset(data, coords={**coordinates, **axes.dims, **axes.along})
-    if PADDED in dataset.dims:
-        known = [group.variables[PADDED].attrs for group in groups.values() if PADDED in group.variables]
-        dataset[PADDED] = (PADDED, np.arange(1, dataset.sizes[PADDED] + 1), known[0] if known else {})
+    for dim in set(PADDED) & set(dataset.dims):
+        known = [group.variables[dim].attrs for group in groups.values() if dim in group.variables]
+        dataset[dim] = (dim, np.arange(1, dataset.sizes[dim] + 1), known[0] if known else {})
     return dataset, left
 
 

@@ -167,3 +167,26 @@ def test_two_runs_at_one_place_are_refused(tmp_path):
         write_run(tmp_path / "p", RunRecord(name, {}, {"seed": 0}, {"spectrum": name}))
     tree = biorep.open(tmp_path / "p")  # no full product: one dim `run`, whose names are unique
     assert tree["spectrum"]["alpha"].dims == ("run",)
+
+
+def test_histories_of_trainings_are_collected_from_the_states(tmp_path):
+    """Trainings of different length, and a network that keeps no history, in one plan."""
+    planned = {name: {"model": name, "seed": 0} for name in ("short", "long", "none")}
+    write_plan(tmp_path, "p", ["model", "seed"], planned, {})
+    for name, epochs in (("short", 2), ("long", 4), ("none", 0)):
+        state = xr.Dataset({"weights_0": (("neuroid", "input"), np.ones((2, 3)))})
+        if epochs:
+            state = state.assign_coords(epoch=np.arange(1, epochs + 1))
+            state["loss"] = ("epoch", np.arange(epochs) + 0.5)
+        for variable in state.variables.values():
+            variable.attrs.update(long_name="something", units="1")
+        Stages(tmp_path).save("state", name, state, config={}, seconds=0.1)
+        write_run(tmp_path / "p", RunRecord(name, {}, planned[name], {"state": name}, [], 0.5, "1"))
+    history = biorep.open(tmp_path / "p")["history"]
+    assert list(history.data_vars) == ["loss"]
+    loss = history["loss"].sel(seed=0)
+    np.testing.assert_array_equal(loss.sel(model="long"), [0.5, 1.5, 2.5, 3.5])
+    np.testing.assert_array_equal(loss.sel(model="short"), [0.5, 1.5, np.nan, np.nan])
+    assert loss.sel(model="none").isnull().all()
+    assert history["epoch"].values.tolist() == [1, 2, 3, 4]
+    assert [path.stem for path in collect(tmp_path / "p")] == []

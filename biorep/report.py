@@ -96,6 +96,12 @@ def figures(plan: PlanRecord) -> Iterator[tuple[str, str, Figure]]:
         caption = "Learning of the spiking networks; online accuracy: of labels assigned on the images before."
         caption += shown
         yield "learning", caption, plot.learning_curves(learners)
+    if backprop := {name: members for name, members in states.items() if "evaluation_loss" in members[0]}:
+        caption = (
+            "Training of the backprop networks; dashes: loss and exponent on a fixed batch, accuracy on validation "
+        )
+        caption += f"images. One line per seed.{shown}"
+        yield "training", caption, plot.training_curves(backprop)
     for name in learners:
         key = groups[name][0].stages["representation"]
         caption = f"{name}: spikes of each neuron for the test images of each class (first seed)."

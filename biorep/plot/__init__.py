@@ -7,6 +7,7 @@ from biorep.plot.penalties import strength_curves
 from biorep.plot.robustness import accuracy_curves
 from biorep.plot.spectrum import spectrum_lines
 from biorep.plot.spiking import learning_curves, occupancy, raster
+from biorep.plot.training import training_curves
 from biorep.plot.tuning import tuning_summary
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "receptive_fields",
     "spectrum_lines",
     "strength_curves",
+    "training_curves",
     "tuning_summary",
 ]

@@ -162,6 +162,7 @@ def _stack_group(groups: Mapping[str, Group], axes: Axes, unlike: set[str]) -> t
 
     place = dict(zip(axes.names, axes.places.tolist(), strict=True))
     data, coordinates, left = {}, {}, []
+    longest = _longest(groups)
     for name in dict.fromkeys(name for group in groups.values() for name in group.variables):
         members = {run: group.variables[name] for run, group in groups.items() if name in group.variables}
         first = next(iter(members.values()))
@@ -176,7 +177,8 @@ def _stack_group(groups: Mapping[str, Group], axes: Axes, unlike: set[str]) -> t
                 left.append(name)
         else:
             where = np.array([place[run] for run in members])
-            values = _filled([member.values for member in members.values()], where, int(np.prod(axes.sizes)))
+            shape = tuple(longest.get(dim, size) for dim, size in zip(first.dims, first.values.shape, strict=True))
+            values = _filled([member.values for member in members.values()], where, int(np.prod(axes.sizes)), shape)
             data[name] = ((*axes.dims, *first.dims), values.reshape(*axes.sizes, *values.shape[1:]), first.attrs)
     dataset = xr.Dataset(data, coords={**coordinates, **axes.dims, **axes.along})
     for dim in set(PADDED) & set(dataset.dims):
@@ -189,9 +191,18 @@ def _same(one: Variable, other: Variable) -> bool:
     return one.values is other.values or np.array_equal(one.values, other.values)
 
 
-def _filled(values: Sequence[np.ndarray], places: np.ndarray, slots: int) -> np.ndarray:
-    """Return (slot, ...) with the values of the runs at their places, padded and filled with "no value"."""
-    shape = tuple(np.max([v.shape for v in values], axis=0)) if values[0].ndim else ()
+def _longest(groups: Mapping[str, Group]) -> dict[str, int]:
+    """Return the largest length of each padded dim."""
+    longest: dict[str, int] = {}
+    for variable in (variable for group in groups.values() for variable in group.variables.values()):
+        for dim, size in zip(variable.dims, variable.values.shape, strict=True):
+            if dim in PADDED:
+                longest[dim] = max(size, longest.get(dim, 0))
+    return longest
+
+
+def _filled(values: Sequence[np.ndarray], places: np.ndarray, slots: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Return (slot, ...) with the values of the runs at their places, padded to a shape and filled with "no value"."""
     dtype = np.result_type(*{v.dtype for v in values})
     if dtype.kind in "OUS":
         dtype = np.dtype(object)

@@ -178,12 +178,15 @@ def test_histories_of_trainings_are_collected_from_the_states(tmp_path):
         if epochs:
             state = state.assign_coords(epoch=np.arange(1, epochs + 1))
             state["loss"] = ("epoch", np.arange(epochs) + 0.5)
+            if name == "short":  # which the longer one does not have
+                state["accuracy"] = ("epoch", np.array([0.1, 0.2]))
         for variable in state.variables.values():
             variable.attrs.update(long_name="something", units="1")
         Stages(tmp_path).save("state", name, state, config={}, seconds=0.1)
         write_run(tmp_path / "p", RunRecord(name, {}, planned[name], {"state": name}, [], 0.5, "1"))
     history = biorep.open(tmp_path / "p")["history"]
-    assert list(history.data_vars) == ["loss"]
+    assert set(history.data_vars) == {"loss", "accuracy"}
+    np.testing.assert_array_equal(history["accuracy"].sel(model="short", seed=0), [0.1, 0.2, np.nan, np.nan])
     loss = history["loss"].sel(seed=0)
     np.testing.assert_array_equal(loss.sel(model="long"), [0.5, 1.5, 2.5, 3.5])
     np.testing.assert_array_equal(loss.sel(model="short"), [0.5, 1.5, np.nan, np.nan])

@@ -34,7 +34,7 @@ def test_opening_results(tmp_path, monkeypatch):
     batch.execute(plan, "runs", run=RunContext(engine="runtime-numpy"), say=lambda line: None)
     scope: dict[str, object] = {}
     exec("import biorep\n" + BLOCKS[1], scope)
-    assert set(scope["tree"].children) == {"index", "readout", "spectrum", "surrogate", "robustness"}
+    assert set(scope["tree"].children) == {"index", "readout", "spectrum", "surrogate", "robustness", "history"}
 
 
 @pytest.mark.slow

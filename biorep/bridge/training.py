@@ -238,11 +238,15 @@ class _Training:
     def _check(self, means: Mapping[str, float], number: int) -> None:
         lost = [name for name, value in means.items() if not np.isfinite(value)]
         if lost:
-            term = "loss" if "loss" in lost else lost[-1].replace("_", " ", 1)
-            raise NumericalError(
-                f"{self.name}: the {term} became {means[lost[0]]} in epoch {number + 1} at learning rate "
-                f"{self.schedule.rate_at(number):g}. Lower the rate, the strength of the penalties, or the ReLU power."
-            )
+            term, value = "loss" if "loss" in lost else lost[-1].replace("_", " ", 1), str(means[lost[0]])
+        elif not all(bool(torch.isfinite(parameter).all()) for parameter in self.module.parameters()):
+            term, value = "largest weight", "infinite or NaN"  # by the last step, after the last loss
+        else:
+            return
+        raise NumericalError(
+            f"{self.name}: the {term} became {value} in epoch {number + 1} at learning rate "
+            f"{self.schedule.rate_at(number):g}. Lower the rate, the strength of the penalties, or the ReLU power."
+        )
 
 
 class _Checkpoint:

@@ -147,6 +147,12 @@ def test_a_divergence_names_the_learning_rate(digits):
         MLP(hidden=(10,), power=3.0, epochs=3, rate=1e30).fit(digits["train"], seed=0)
 
 
+def test_a_divergence_of_the_last_step_is_named(digits):
+    settings = {"batch_size": len(digits["train"]["label"]), "epochs": 1, "optimiser": "sgd", "rate": 3e38}
+    with pytest.raises(NumericalError, match="the largest weight became infinite or NaN in epoch 1"):
+        MLP(hidden=(10,), penalties=[{"kind": "l2", "strength": 100}], **settings).fit(digits["train"], seed=0)
+
+
 def test_test_images_are_refused(digits):
     with pytest.raises(SplitError, match="training of 'mlp'"):
         MLP(hidden=(10,), epochs=1).fit(digits["test"], seed=0)

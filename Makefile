@@ -72,7 +72,7 @@ types: $(READY)
 	@$(BIN)/mypy
 
 benchmarks: $(READY)
-	@for f in benchmarks/kh_update.py benchmarks/spectrum.py benchmarks/batch.py benchmarks/spiking.py; do $(BIN)/python $$f || exit 1; done
+	@for f in benchmarks/kh_update.py benchmarks/spectrum.py benchmarks/batch.py benchmarks/spiking.py benchmarks/spiking_start.py; do $(BIN)/python $$f || exit 1; done
 
 clean:
 	rm -rf $(VENV)

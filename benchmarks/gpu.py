@@ -23,7 +23,7 @@ import xarray as xr
 import biorep
 from biorep.context import RunContext
 from biorep.engines import prepare
-from biorep.engines.presentation import Layout
+from biorep.engines.layout import Layout
 from biorep.networks.ensemble import Member, ensemble
 from biorep.networks.spiking import SpikingNetwork
 

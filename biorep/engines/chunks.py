@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from biorep.context import RunContext
-from biorep.engines.presentation import Layout
+from biorep.engines.layout import Layout
 from biorep.engines.programs import Arrays, Program, Report
 
 PRESENTER = ("row", "tries", "gain", "answer")

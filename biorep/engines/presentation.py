@@ -12,13 +12,12 @@ the network's own objects. `biorep.engines.chunks` feeds it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
 from biorep.engines.counter import function
-from biorep.errors import ConfigError
+from biorep.engines.layout import Layout
 
 #: At the start of a slot, in this order: learn from the slot that has ended, record it, clear the counters, advance
 #: to the next image, load it, reset what is to be reset at its onset.
@@ -26,70 +25,6 @@ LEARN, RECORD, CLEAR, ADVANCE, LOAD, RESET = -20, -10, 1, 2, 3, 4
 
 #: A step that no slot reaches.
 NEVER = 100_000_000.0
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Time of one slot.
-
-    Parameters
-    ----------
-    step : float
-        Time step in milliseconds.
-    on, off : float
-        Stimulus period and rest in milliseconds, multiples of `step`.
-    """
-
-    step: float
-    on: float
-    off: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.step > 0 or not self.on > 0 or self.off < 0:
-            raise ConfigError(f"a slot needs step > 0, on > 0 and off >= 0 ms, got {self.step}, {self.on}, {self.off}")
-        for name, value in (("on", self.on), ("off", self.off)):
-            if abs(value / self.step - round(value / self.step)) > 1e-9:
-                raise ConfigError(f"'{name}' = {value} ms is not a multiple of the time step, {self.step} ms")
-
-    @property
-    def steps_on(self) -> int:
-        """Steps of the stimulus period."""
-        return round(self.on / self.step)
-
-    @property
-    def steps(self) -> int:
-        """Steps of a slot."""
-        return round((self.on + self.off) / self.step)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Shape of a simulation; everything here is compiled in.
-
-    Parameters
-    ----------
-    timing : Timing
-    inputs, neurons : int
-        Pixels of an image; neurons that are recorded, per copy.
-    copies : int
-        Networks side by side.
-    slots : int
-        Slots of one chunk.
-    most_tries : int
-        How often an image is shown at most; 1: never again.
-    """
-
-    timing: Timing
-    inputs: int
-    neurons: int
-    copies: int = 1
-    slots: int = 250
-    most_tries: int = 1
-
-    @property
-    def rows(self) -> int:
-        """Rows of the image table: each copy has its own."""
-        return self.copies * self.slots
 
 
 class Circuit:

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from biorep.engines.presentation import Circuit, Layout
+from biorep.engines.layout import Layout
+from biorep.engines.presentation import Circuit
 from biorep.errors import ConfigError
 
 Build = Callable[[Circuit], None]

@@ -9,7 +9,8 @@ import xarray as xr
 
 from biorep.context import RunContext
 from biorep.engines.chunks import Answers, Feeder, Showing
-from biorep.engines.presentation import Circuit, Timing
+from biorep.engines.layout import Timing
+from biorep.engines.presentation import Circuit
 from biorep.errors import ConfigError, choose
 from biorep.networks.base import flat_images
 from biorep.networks.spiking import SpikingNetwork, encoding_keys, feeder

@@ -19,7 +19,8 @@ from biorep.context import RunContext
 from biorep.engines import prepare
 from biorep.engines.chunks import Feeder, Showing
 from biorep.engines.counter import draw_key
-from biorep.engines.presentation import Circuit, Layout, Timing
+from biorep.engines.layout import Layout, Timing
+from biorep.engines.presentation import Circuit
 from biorep.engines.programs import Arrays, Blueprint
 from biorep.errors import ConfigError
 from biorep.networks.base import Layer, Network, flat_images, representation, set_report

@@ -7,7 +7,7 @@ import numpy as np
 from biorep.engines import Blueprint, prepare
 from biorep.engines.chunks import Feeder, Showing
 from biorep.engines.counter import draw_key
-from biorep.engines.presentation import Layout, Timing
+from biorep.engines.layout import Layout, Timing
 
 
 def relay(circuit):

@@ -6,7 +6,7 @@ import pytest
 
 import biorep
 from biorep.engines import Blueprint, cuda, prepare, standalone
-from biorep.engines.presentation import Layout
+from biorep.engines.layout import Layout
 from biorep.errors import ConfigError
 
 NETWORKS = {

@@ -7,7 +7,7 @@ import pytest
 from circuits import relayed, showing
 from scipy import stats
 
-from biorep.engines.presentation import Timing
+from biorep.engines.layout import Timing
 from biorep.errors import ConfigError
 
 

@@ -16,7 +16,7 @@ from scipy import stats
 import biorep
 from biorep.context import RunContext
 from biorep.engines import Blueprint, cache, prepare, standalone
-from biorep.engines.presentation import Layout, Timing
+from biorep.engines.layout import Layout, Timing
 from biorep.errors import ConfigError, NumericalError, StoreError
 
 SMALL = {"units": 6, "peak": 300.0, "norm": 6.0, "stimulus": 30.0, "rest": 10.0, "least": 2, "most_tries": 3}
@@ -143,7 +143,7 @@ def test_a_killed_parent_leaves_no_simulation_behind(tmp_path):
         sys.path.insert(0, sys.argv[1])
         from circuits import relay
         from biorep.engines import Blueprint, prepare
-        from biorep.engines.presentation import Layout, Timing
+        from biorep.engines.layout import Layout, Timing
         program = prepare(Blueprint(Layout(Timing(0.001, 20000.0, 0.0), 3, 3, 1, 100, 1), relay), "cpp_standalone")
         print(program.project, flush=True)
         program.run({"presenter.row": np.full(1, -1)}, [], lambda share: print(share, flush=True))

@@ -178,7 +178,7 @@ def test_one_spike_lets_one_neuron_of_a_step_spike(images):
     """Recorded spikes of the event that synapses see never coincide; without the flag they do."""
     from biorep.engines import Blueprint, prepare
     from biorep.engines.chunks import Feeder
-    from biorep.engines.presentation import Layout
+    from biorep.engines.layout import Layout
     from biorep.networks.ensemble import _training_list
 
     steps = {}

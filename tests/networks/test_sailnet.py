@@ -7,7 +7,7 @@ import pytest
 
 from biorep import datasets
 from biorep.context import RunContext
-from biorep.engines.presentation import Layout
+from biorep.engines.layout import Layout
 from biorep.engines.programs import brian_device
 from biorep.errors import ConfigError
 from biorep.networks import network, spiking

@@ -8,7 +8,7 @@ import pytest
 import biorep
 from biorep.engines import prepare
 from biorep.engines.chunks import Feeder, Showing
-from biorep.engines.presentation import Layout
+from biorep.engines.layout import Layout
 from biorep.engines.programs import brian_device
 
 STEP = 0.5

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -80,6 +80,10 @@ def setting(
     if stage is not None:
         extra["stage"] = stage
     return Field(default, json_schema_extra=extra or None, **rules)
+
+
+#: A whole number of at least 1, for lists of widths.
+Count = Annotated[int, Field(ge=1)]
 
 
 def plain(value: Any) -> Any:

@@ -71,6 +71,6 @@ def test_published_settings_of_the_papers():
 
 
 def bp_rate(network, epoch):
-    from biorep.bridge.training import Schedule
+    from biorep.bridge.schedule import Schedule
 
     return Schedule(network.epochs, network.batch_size, network.rate, network.milestones).rate_at(epoch)

@@ -8,31 +8,23 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 import xarray as xr
 from pydantic import field_validator, model_validator
 from torch import Tensor, nn
 
-from biorep import rng
+from biorep.baselines.fitting import fit
 from biorep.baselines.initial import Init, initialise
-from biorep.baselines.layers import Activation, FrozenLayers, Hidden, Trainable, load_hidden, save_hidden, standardised
+from biorep.baselines.layers import Activation, FrozenLayers, Hidden, Trainable, load_hidden, standardised
 from biorep.baselines.objectives import AnyObjective, PlainObjective
 from biorep.baselines.regularizers import AnyPenalty
-from biorep.baselines.watch import Watch
 from biorep.bridge.loss import Part
-from biorep.bridge.readout import readout_dataset
-from biorep.bridge.training import Schedule, train
 from biorep.config import setting
 from biorep.context import RunContext
-from biorep.errors import ConfigError
-from biorep.networks.base import DifferentiableNetwork, image_shape, set_report
-from biorep.networks.encoder import BATCH, Encoder, normalised
-from biorep.schema import describe, label_names
-from biorep.spectra.covariance import StreamedCovariance
+from biorep.networks.base import DifferentiableNetwork
+from biorep.networks.encoder import Encoder, normalised
 
 
 class Backprop(DifferentiableNetwork):
@@ -99,6 +91,14 @@ class Backprop(DifferentiableNetwork):
             raise ValueError(f"each kind of penalty can be named once, got {kinds}")
         return value
 
+    @field_validator("milestones")
+    @classmethod
+    def _rates(cls, value: dict[int, float]) -> dict[int, float]:
+        for epoch, rate in value.items():
+            if epoch < 0 or rate < 0:
+                raise ValueError(f"milestones are epoch >= 0: rate >= 0, got {epoch}: {rate}")
+        return value
+
     @field_validator("fade")
     @classmethod
     def _positive(cls, value: tuple[int, float] | None) -> tuple[int, float] | None:
@@ -124,8 +124,6 @@ class Backprop(DifferentiableNetwork):
     def parts(self, module: Trainable, classes: Sequence[str]) -> list[Part]:
         """Return the classifiers that are trained in turn: the whole module."""
         return [Part("", module)]
-
-    # ------------------------------------------------------------------------------------------------- training
 
     def fit(
         self,
@@ -163,50 +161,7 @@ class Backprop(DifferentiableNetwork):
         NumericalError
             If a term of the loss becomes NaN or infinite.
         """
-        self.check_fitting(dataset)
-        run = run or RunContext()
-        device = run.torch_device()
-        shape, classes = image_shape(dataset), label_names(dataset)
-        module = self.trainable(shape, len(classes), seed).to(device)
-        self._check(module, shape, dataset.sizes["presentation"], validation)
-        images, labels = tensors(dataset, device)
-        parts = self.parts(module, classes)
-        watch = self._watch(validation if validation is not None else dataset, parts, device, validation)
-
-        def after(done: int) -> tuple[dict[str, float], bool]:
-            refresh(module.hidden, self.preprocess, images)
-            row, stop = watch(done)
-            return dict(row), stop
-
-        refresh(module.hidden, self.preprocess, images)
-        schedule = Schedule(
-            self.epochs,
-            self.batch_size,
-            self.rate,
-            self.milestones,
-            optimiser=self.optimiser,
-            momentum=self.momentum,
-            decay=self.weight_decay,
-            fade=self.fade,
-        )
-        history = train(
-            module,
-            images,
-            labels,
-            schedule=schedule,
-            seed=seed,
-            name=self.kind,
-            penalties=self.penalties,
-            objective=self.objective,
-            parts=parts,
-            preprocess=self.preprocess,
-            bounds=tuple(dataset["image"].attrs["value_range"]),
-            watch=after,
-            run=run,
-        )
-        state = self._state(module.cpu(), classes, history)
-        state.attrs["image_shape"] = list(shape)
-        return state
+        return fit(self, dataset, seed=seed, run=run or RunContext(), validation=validation)
 
     def trainable(self, shape: tuple[int, ...], classes: int, seed: int) -> Trainable:
         """Return the network before training, with drawn weights."""
@@ -222,41 +177,6 @@ class Backprop(DifferentiableNetwork):
         """Return images (presentation, ...) as the layers take them: standardised, flat, normalised."""
         return normalised(standardised(images, self.channel_mean, self.channel_sd).flatten(1), self.input_norm)
 
-    def _watch(self, dataset: xr.Dataset, parts: list[Part], device: str, validation: xr.Dataset | None) -> Watch:
-        count = min(self.evaluate, dataset.sizes["presentation"])
-        order = rng.stream(0, "evaluation batch").permutation(dataset.sizes["presentation"])[:count]
-        images, labels = tensors(dataset.isel(presentation=np.sort(order)), device)
-        whole = None
-        if validation is not None:
-            every, wanted = tensors(validation, device)
-            whole = self.preprocess(every), wanted
-        return Watch(
-            self.preprocess(images),
-            labels,
-            whole,
-            self.penalties,
-            parts,
-            every=self.evaluate_every,
-            epochs=self.epochs,
-            stop_accuracy=self.stop_accuracy,
-        )
-
-    def _check(self, module: Trainable, shape: tuple[int, ...], count: int, validation: xr.Dataset | None) -> None:
-        channels = shape[2] if len(shape) == 3 else 1
-        if self.channel_mean is not None and len(self.channel_mean) != channels:
-            raise ConfigError(f"channel_mean has {len(self.channel_mean)} values, the images have {channels} channels")
-        if any(block.norm is not None for block in module.hidden) and count % self.batch_size == 1 and self.epochs:
-            raise ConfigError(
-                f"BatchNorm needs two images in every batch, and the last of {count} images in batches of "
-                f"{self.batch_size} is alone: choose another batch_size"
-            )
-        if self.stop_accuracy is not None and validation is None:
-            raise ConfigError(
-                "stop_accuracy needs validation images that are not learnt from: set dataset.fit_on to 'train'"
-            )
-
-    # --------------------------------------------------------------------------------------------------- state
-
     def _frozen(self, hidden: Hidden, shape: tuple[int, ...]) -> FrozenLayers:
         last = hidden.last.layer
         assert isinstance(last, nn.Linear)
@@ -267,6 +187,7 @@ class Backprop(DifferentiableNetwork):
             mean=self.channel_mean,
             sd=self.channel_sd,
             input_norm=self.input_norm,
+            together=self.batch_size if self.depends_on_batch else None,
         )
 
     def module(self, state: xr.Dataset) -> Encoder:
@@ -275,67 +196,3 @@ class Backprop(DifferentiableNetwork):
         hidden = self.hidden_module(shape)
         load_hidden(hidden, state)
         return self._frozen(hidden, shape)
-
-    def _state(self, module: Trainable, classes: list[str], history: dict[str, list[float]]) -> xr.Dataset:
-        weights, bias = (parameter.detach().numpy() for parameter in (module.output.weight, module.output.bias))
-        state = readout_dataset(weights, bias, classes)
-        save_hidden(module.hidden, state)
-        epochs = len(history.get("loss", []))
-        state = state.assign_coords(epoch=np.arange(1, epochs + 1))
-        describe(state, {"epoch": ("epoch", "1")})
-        for name, values in history.items():
-            state[name] = ("epoch", np.asarray(values))
-            state[name].attrs.update(long_name=meaning(name), units="1")
-        report: dict[str, Any] = {}
-        warnings: list[str] = []
-        if epochs:
-            report = {"training_loss": history["loss"][-1], "training_accuracy": history["accuracy"][-1]}
-        if self.stop_accuracy is not None:
-            best = max(history.get("validation_accuracy", [0.0]))
-            report["epochs"] = epochs
-            if best < self.stop_accuracy:
-                warnings.append(
-                    f"the training ended after {epochs} epochs with a validation accuracy of {best:.4f} at best, below "
-                    f"stop_accuracy = {self.stop_accuracy}. Raise epochs, or ask for less."
-                )
-        if any(block.whitening is not None and block.whitening.statistics == "batch" for block in module.hidden):
-            warnings.append(
-                "the whitening layer uses the statistics of each batch: the response to an image depends on the images "
-                "that are shown with it (whitening.statistics: stored does not)"
-            )
-        set_report(state, report, warnings)
-        return state
-
-
-def meaning(name: str) -> str:
-    """Return what a variable of the history is."""
-    words = name.replace("_", " ")
-    if name.startswith("value_"):
-        return f"penalty {name.removeprefix('value_')}, exact, on the evaluation batch"
-    if name.startswith("evaluation_"):
-        return f"{words.removeprefix('evaluation ')} on the evaluation batch"
-    if name.startswith("validation_"):
-        return f"{words.removeprefix('validation ')} on the validation images"
-    return f"{words} on the training batches"
-
-
-def tensors(dataset: xr.Dataset, device: str) -> tuple[Tensor, Tensor]:
-    """Return images, float32, and labels of a dataset on a device."""
-    images = torch.as_tensor(np.ascontiguousarray(dataset["image"].values, dtype=np.float32))
-    return images.to(device), torch.as_tensor(dataset["label"].values.astype(np.int64)).to(device)
-
-
-def refresh(hidden: Hidden, preprocess: Any, images: Tensor) -> None:
-    """Store the statistics of all images in the whitening layers, streamed in float64."""
-    for index, block in enumerate(hidden):
-        if block.whitening is None or block.whitening.statistics == "batch":
-            continue
-        training = hidden.training
-        hidden.eval()
-        streamed = StreamedCovariance(block.whitening.mean.numel())
-        with torch.no_grad():
-            for rows in images.split(BATCH):
-                streamed.add(hidden.trace(preprocess(rows))[0][index].cpu().numpy())
-        convert = partial(torch.as_tensor, device=images.device)
-        block.whitening.store(convert(streamed.mean()), convert(streamed.covariance()))
-        hidden.train(training)

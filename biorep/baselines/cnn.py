@@ -13,7 +13,7 @@ from torch import nn
 from biorep.baselines.backprop import Backprop
 from biorep.baselines.layers import Activation, Block, Hidden
 from biorep.baselines.whitening import WhiteningChoice
-from biorep.config import setting
+from biorep.config import Count, setting
 from biorep.errors import DataError
 
 
@@ -26,15 +26,20 @@ class CNN(Backprop):
     activation: Activation = setting("tanh", description="relu (with `power`), tanh or softplus")
     convolution_activation: Activation | None = setting(None, description="of the convolutions; null: as `activation`")
     bias: bool = setting(True, description="whether hidden layers have a bias")
-    channels: tuple[int, ...] = setting((16, 32), min_length=1, description="kernels of each convolution")
+    channels: tuple[Count, ...] = setting((16, 32), min_length=1, description="kernels of each convolution")
     kernel: int = setting(3, ge=1, description="side of the kernels in pixels")
     padding: int = setting(0, ge=0, description="zeros around the images, in pixels")
     pool: int = setting(2, ge=1, description="side of the squares that max-pooling takes together; 1: none")
-    dense: tuple[int, ...] = setting((1000,), min_length=1, description="widths of the dense layers")
+    dense: tuple[Count, ...] = setting((1000,), min_length=1, description="widths of the dense layers")
     batch_norm: bool = setting(False, description="normalise convolutions before their nonlinearity")
     whitening: WhiteningChoice | None = setting(
         None, description="whiten what the last convolution passes on; null: do not"
     )
+
+    @property
+    def depends_on_batch(self) -> bool:
+        """Whether the answer to an image depends on the images that are shown with it."""
+        return self.whitening is not None and self.whitening.statistics == "batch"
 
     def hidden_module(self, shape: tuple[int, ...]) -> Hidden:
         """Return the hidden layers, before training.

@@ -20,7 +20,7 @@ from biorep.baselines.backprop import Backprop
 from biorep.baselines.initial import Init
 from biorep.baselines.layers import Activation, Block, Hidden, Trainable
 from biorep.bridge.loss import Part
-from biorep.config import setting
+from biorep.config import Count, setting
 from biorep.errors import ConfigError, did_you_mean
 
 #: A level: groups of names of classes, or each class by itself.
@@ -38,7 +38,7 @@ class Hierarchical(Backprop):
         min_length=1,
         description="coarse to fine; a level: groups of classes, [[0, 1, 2], [3, 4]], or `classes`, as the last one",
     )
-    depths: tuple[int, ...] = setting((5,), min_length=1, description="hidden layers that each level adds")
+    depths: tuple[Count, ...] = setting((5,), min_length=1, description="hidden layers that each level adds")
     width: int = setting(100, ge=1, description="neuroids of each hidden layer")
     nesting: Literal["strict", "published"] = setting(
         "strict", description="strict: a group lies within one group of the level before; published: it need not"
@@ -64,8 +64,6 @@ class Hierarchical(Backprop):
     def _consistent(self) -> Hierarchical:
         if len(self.depths) != len(self.levels):
             raise ValueError(f"depths has {len(self.depths)} values for {len(self.levels)} levels")
-        if min(self.depths) < 1:
-            raise ValueError(f"each level adds at least one hidden layer, got depths {list(self.depths)}")
         if self.levels[-1] != "classes":
             raise ValueError("the last level must be 'classes': it is the one that names them")
         return self
@@ -106,12 +104,14 @@ def groups_of(level: Level, classes: Sequence[str], number: int) -> np.ndarray:
     Raises
     ------
     ConfigError
-        If a class is unknown, missing, or in two groups.
+        If a class is unknown, missing, or in two groups, or a group is empty.
     """
     if level == "classes":
         return np.arange(len(classes))
     found = np.full(len(classes), -1)
     for group, names in enumerate(level):
+        if not names:
+            raise ConfigError(f"group {group + 1} of level {number} is empty")
         for name in names:
             if name not in classes:
                 raise ConfigError(

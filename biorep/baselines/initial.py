@@ -22,7 +22,7 @@ def initialise(module: nn.Module, init: Init, *, gain: float, seed: int, name: s
     init : {"normal", "uniform", "glorot", "orthogonal"}
         normal: variance `gain` / fan-in and biases 0 (He et al. 2015 with gain 2); uniform: weights and biases within
         1 / sqrt(fan-in), torch's default; glorot: weights uniform with variance 2 / (fan-in + fan-out); orthogonal:
-        orthonormal rows or columns in hidden layers. What is not said is as uniform.
+        orthonormal rows or columns in dense hidden layers. What is not said is as uniform.
     gain : float
         Of normal.
     seed : int
@@ -36,7 +36,7 @@ def initialise(module: nn.Module, init: Init, *, gain: float, seed: int, name: s
         bound = 1 / np.sqrt(fan_in)
         if init == "normal":
             draws = generator.standard_normal(layer.weight.shape, dtype=np.float32) * np.float32(np.sqrt(gain / fan_in))
-        elif init == "orthogonal" and index < len(layers) - 1:
+        elif init == "orthogonal" and isinstance(layer, nn.Linear) and index < len(layers) - 1:
             draws = orthogonal(generator.standard_normal((len(layer.weight), fan_in))).reshape(layer.weight.shape)
         else:
             fan_out = layer.weight[:, 0].numel()

@@ -63,7 +63,7 @@ class Block(nn.Module):
         whitening: Whitening | None = None,
     ):
         super().__init__()
-        self.layer, self.kind, self.power = layer, activation, power
+        self.layer, self.nonlinearity, self.power = layer, activation, power
         self.norm, self.norm_first, self.pool, self.whitening = norm, norm_first, pool, whitening
 
     def currents(self, values: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class Block(nn.Module):
         """Return the responses to currents."""
         if self.norm is not None and self.norm_first:
             currents = self.norm(currents)
-        values = activate(currents, self.kind, self.power)
+        values = activate(currents, self.nonlinearity, self.power)
         if self.norm is not None and not self.norm_first:
             values = self.norm(values)
         return nn.functional.max_pool2d(values, self.pool) if self.pool > 1 else values
@@ -168,6 +168,7 @@ class FrozenLayers(Encoder):
     mean, sd : sequence of float, optional
         Of each channel: images are shifted and divided by them first.
     input_norm : float, optional
+    together : int, optional
         See `Encoder`.
     """
 
@@ -180,9 +181,10 @@ class FrozenLayers(Encoder):
         mean: Sequence[float] | None = None,
         sd: Sequence[float] | None = None,
         input_norm: float | None = None,
+        together: int | None = None,
     ):
         super().__init__(inputs, neuroids, input_norm=input_norm, power=None)
-        self.hidden = hidden
+        self.hidden, self.together = hidden, together
         self.mean, self.sd = mean, sd
         self.eval()
         self.requires_grad_(False)

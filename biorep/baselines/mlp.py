@@ -16,7 +16,7 @@ from torch import nn
 from biorep.baselines.backprop import Backprop
 from biorep.baselines.layers import Block, Hidden
 from biorep.baselines.whitening import WhiteningChoice
-from biorep.config import setting
+from biorep.config import Count, setting
 
 
 class WhiteningAfter(WhiteningChoice):
@@ -31,7 +31,7 @@ class MLP(Backprop):
     reference: ClassVar[str] = "Holzhausen et al. (2024), arXiv:2405.00679 (baseline)"
 
     kind: Literal["mlp"] = "mlp"
-    hidden: tuple[int, ...] = setting((2000,), min_length=1, description="widths of the hidden layers")
+    hidden: tuple[Count, ...] = setting((2000,), min_length=1, description="widths of the hidden layers")
     batch_norm: bool = setting(
         False,
         neutral=False,
@@ -48,6 +48,11 @@ class MLP(Backprop):
                 f"whitening.after = {self.whitening.after} must name a layer before the last of {len(self.hidden)}"
             )
         return self
+
+    @property
+    def depends_on_batch(self) -> bool:
+        """Whether the answer to an image depends on the images that are shown with it."""
+        return self.whitening is not None and self.whitening.statistics == "batch"
 
     def hidden_module(self, shape: tuple[int, ...]) -> Hidden:
         """Return the hidden layers, before training."""

@@ -78,7 +78,7 @@ class AdversarialTraining(Ball, CrossEntropy):
         def loss(points: Tensor) -> Tensor:
             return nn.functional.cross_entropy(problem.model(points), labels, reduction="sum")
 
-        with frozen(problem.module):
+        with evaluating(problem.module):
             return self._ascend(loss, start, images, problem)
 
 
@@ -89,12 +89,13 @@ class Trades(Ball, CrossEntropy):
     """
 
     moves_images: ClassVar[bool] = True
+    names: ClassVar[tuple[str, ...]] = ("loss", "loss_divergence")
     kind: Literal["trades"] = "trades"
     beta: float = setting(1.0, ge=0, description="weight of the second term; 1 for MNIST, 6 for CIFAR-10")
 
-    def loss(self, forward: Forward, images: Tensor, problem: Problem) -> Tensor:
-        """Return the cross-entropy plus beta times the mean Kullback-Leibler divergence at its largest."""
-        with frozen(problem.module):
+    def terms(self, forward: Forward, images: Tensor, problem: Problem) -> dict[str, Tensor]:
+        """Return the cross-entropy, and beta times the mean Kullback-Leibler divergence at its largest."""
+        with evaluating(problem.module):
             wanted = torch.softmax(problem.model(images), 1).detach()
             draws = torch.randn(images.shape, generator=problem.generator, dtype=images.dtype, device=images.device)
 
@@ -105,7 +106,7 @@ class Trades(Ball, CrossEntropy):
             moved = self._ascend(divergence, images + 1e-3 * draws, images, problem)
         found = torch.log_softmax(problem.model(moved), 1)
         apart = nn.functional.kl_div(found, torch.softmax(forward.logits, 1), reduction="batchmean")
-        return super().loss(forward, images, problem) + self.beta * apart
+        return {**super().terms(forward, images, problem), "loss_divergence": self.beta * apart}
 
 
 #: What a recipe may name as `objective`.
@@ -141,7 +142,7 @@ def ascend(
 
 
 @contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Hold a module in eval mode, so that an attack leaves no trace in its running statistics."""
     training = module.training
     module.eval()

@@ -7,7 +7,7 @@ without it can be compared.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from biorep.baselines.regularizers import DEFAULTS
 from biorep.baselines.regularizers.base import BasePenalty
+from biorep.baselines.streaming import BATCH
+from biorep.baselines.whitening import depends_on_batch
 from biorep.bridge.loss import Forward, Part, trace
 from biorep.errors import ConfigError, DataError
+from biorep.networks.encoder import equal_parts
 from biorep.spectra import eigenspectrum, fit_powerlaw
-
-#: Images that go through the network at once.
-BATCH = 2000
 
 
 @dataclass
@@ -46,6 +46,8 @@ class Watch:
         Of the training; the last one is always recorded.
     stop_accuracy : float, optional
         Accuracy on the validation split at which to stop.
+    together : int, optional
+        See `biorep.networks.encoder.Encoder`.
     """
 
     inputs: Tensor
@@ -56,19 +58,22 @@ class Watch:
     every: int
     epochs: int
     stop_accuracy: float | None
+    together: int | None = None
 
-    def __call__(self, done: int) -> tuple[Mapping[str, float], bool]:
+    def __call__(self, done: int) -> tuple[dict[str, float], bool]:
         """Return the values after `done` epochs and whether to stop."""
         row: dict[str, float] = {}
         stop = False
         if self.whole is not None:
             inputs, labels = self.whole
             for part in self.parts:
-                row[part.called("validation_accuracy")] = accuracy(part.module, inputs, part.relabel(labels))
+                row[part.called("validation_accuracy")] = accuracy(
+                    part.module, inputs, part.relabel(labels), self.together
+                )
             stop = self.stop_accuracy is not None and row["validation_accuracy"] >= self.stop_accuracy
         if len(self.inputs):
             due = stop or done % self.every == 0 or done == self.epochs
-            row |= self._values() if due else dict.fromkeys(NAMES, np.nan)
+            row |= self._values() if due else dict.fromkeys(names(self.penalties), float("nan"))
         return row, stop
 
     def _values(self) -> dict[str, float]:
@@ -76,13 +81,18 @@ class Watch:
         return exact_values(part.module, self.inputs, part.relabel(self.labels), self.penalties)
 
 
-#: Variables of the history that `exact_values` gives.
-NAMES = (
-    "evaluation_loss",
-    "evaluation_accuracy",
-    "evaluation_exponent",
-    *(f"value_{penalty.kind}" for penalty in DEFAULTS),
-)
+def recorded(penalties: Sequence[BasePenalty]) -> list[BasePenalty]:
+    """Return one penalty of each kind that is recorded: every default one, and all that are trained."""
+    found: dict[str, BasePenalty] = {}
+    for penalty in (*DEFAULTS, *penalties):
+        found[penalty.kind] = penalty
+    return list(found.values())
+
+
+def names(penalties: Sequence[BasePenalty] = ()) -> list[str]:
+    """Return the variables of the history that `exact_values` gives."""
+    values = [f"value_{penalty.kind}" for penalty in recorded(penalties)]
+    return ["evaluation_loss", "evaluation_accuracy", "evaluation_exponent", *values]
 
 
 def exact_values(
@@ -102,22 +112,23 @@ def exact_values(
     Returns
     -------
     dict
-        By the names in `NAMES`; NaN for what these inputs or this network do not have, such as an exponent of 10
-        neuroids.
+        By `names`; NaN for what these inputs or this network do not have, such as an exponent of 10 neuroids, or the
+        gradient of one image if the answer to it depends on the others.
     """
     twin = copy.deepcopy(module).double().eval()
     rows = inputs.detach().double().requires_grad_()
     hidden, preactivation, logits = trace(twin, rows)
     forward = Forward(twin, rows, labels, logits, hidden, preactivation)
-    own = {penalty.kind: penalty for penalty in penalties}
+    alone = not depends_on_batch(twin)
     values = {
         "evaluation_loss": float(nn.functional.cross_entropy(logits, labels).detach()),
         "evaluation_accuracy": float((logits.argmax(1) == labels).double().mean()),
         "evaluation_exponent": exponent(hidden[-1].detach()),
     }
-    for penalty in DEFAULTS:
+    for penalty in recorded(penalties):
         try:
-            values[f"value_{penalty.kind}"] = float(own.get(penalty.kind, penalty).exact(forward).detach())
+            known = alone or not penalty.needs_input_gradient
+            values[f"value_{penalty.kind}"] = float(penalty.exact(forward).detach()) if known else np.nan
         except ConfigError:  # no such value, for example an anchor behind the end of the spectrum
             values[f"value_{penalty.kind}"] = np.nan
     return values
@@ -132,11 +143,12 @@ def exponent(responses: Tensor) -> float:
         return np.nan
 
 
-def accuracy(module: nn.Module, inputs: Tensor, labels: Tensor) -> float:
-    """Return the share of inputs that are classified correctly."""
+def accuracy(module: nn.Module, inputs: Tensor, labels: Tensor, together: int | None = None) -> float:
+    """Return the share of inputs that are classified correctly; `together` are shown at once if that matters."""
+    lengths = equal_parts(len(inputs), together or BATCH)
     with torch.no_grad():
         hits = [
             (module(rows).argmax(1) == wanted).sum()
-            for rows, wanted in zip(inputs.split(BATCH), labels.split(BATCH), strict=True)
+            for rows, wanted in zip(inputs.split(lengths), labels.split(lengths), strict=True)
         ]
     return float(torch.stack(hits).sum()) / len(labels)

@@ -48,15 +48,14 @@ def whiten(rows: Tensor, *, centred: bool = True) -> Tensor:
     """
     shift = rows.mean(0) if centred else torch.zeros_like(rows[0])
     shifted = rows - shift
-    return _solve(cholesky(shifted.T @ shifted / len(rows)), shifted)
+    precise = shifted.double()  # in float32 rounding errors of large responses are larger than the ridge
+    return _solve(cholesky(precise.T @ precise / len(rows)).to(rows.dtype), shifted)
 
 
 def cholesky(moment: Tensor) -> Tensor:
-    """Return the lower Cholesky factor (neuroid, neuroid) of a second moment plus the ridge, found in float64."""
-    size = len(moment)
-    ridge = RIDGE * torch.eye(size, dtype=torch.float64, device=moment.device)
-    symmetric = (moment + moment.T).double() / 2
-    return torch.linalg.cholesky(symmetric + ridge).to(moment.dtype)
+    """Return the lower Cholesky factor (neuroid, neuroid) of a second moment, float64, plus the ridge."""
+    ridge = RIDGE * torch.eye(len(moment), dtype=moment.dtype, device=moment.device)
+    return torch.linalg.cholesky((moment + moment.T) / 2 + ridge)
 
 
 def _solve(factor: Tensor, rows: Tensor) -> Tensor:
@@ -95,3 +94,8 @@ class Whitening(nn.Module):
         if self.training or self.statistics == "batch":
             return whiten(rows, centred=self.centred)
         return _solve(self.factor, rows - self.mean)
+
+
+def depends_on_batch(module: nn.Module) -> bool:
+    """Return whether the answer of a module to an image depends on the images beside it, in evaluation too."""
+    return any(isinstance(part, Whitening) and part.statistics == "batch" for part in module.modules())

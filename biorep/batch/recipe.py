@@ -104,6 +104,11 @@ class Recipe[N: Network](Config):
             raise ValueError("a recipe cannot be called 'stages': that is the folder of the shared results")
         if self.robustness is not None and self.readout is None:
             raise ValueError("robustness needs a readout: remove 'readout: null' or add 'robustness: null'")
+        if self.robustness is not None and self.network.depends_on_batch:
+            raise ValueError(
+                "robustness has no meaning for a network whose answer to an image depends on the images beside it: add "
+                "'robustness: null', or set whitening.statistics to 'stored'"
+            )
         if self.readout is not None and self.readout.source == "own" and not self.network.has_readout:
             raise ValueError(f"readout.source is 'own', but '{self.network.kind}' learns no classes; use 'trained'")
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -84,8 +84,13 @@ class Objective(Protocol):
         """Return the images to learn from."""
         ...
 
-    def loss(self, forward: Forward, images: Tensor, problem: Problem) -> Tensor:
-        """Return the loss of a mini-batch; `images` are those that `batch` returned."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the terms in the history; the first is ``loss``."""
+        ...
+
+    def terms(self, forward: Forward, images: Tensor, problem: Problem) -> Mapping[str, Tensor]:
+        """Return the terms of the loss of a mini-batch by name; `images` are those that `batch` returned."""
         ...
 
 
@@ -93,14 +98,15 @@ class CrossEntropy:
     """The mean cross-entropy of the images as they are."""
 
     moves_images: ClassVar[bool] = False
+    names: ClassVar[tuple[str, ...]] = ("loss",)
 
     def batch(self, images: Tensor, labels: Tensor, problem: Problem) -> Tensor:
         """Return the images."""
         return images
 
-    def loss(self, forward: Forward, images: Tensor, problem: Problem) -> Tensor:
+    def terms(self, forward: Forward, images: Tensor, problem: Problem) -> dict[str, Tensor]:
         """Return the mean cross-entropy."""
-        return nn.functional.cross_entropy(forward.logits, forward.labels)
+        return {"loss": nn.functional.cross_entropy(forward.logits, forward.labels)}
 
     def __repr__(self) -> str:
         return "CrossEntropy()"
@@ -161,6 +167,6 @@ class Penalty(Protocol):
         """Return the penalty at a mini-batch, before it is multiplied by its strength."""
         ...
 
-    def after_step(self, module: nn.Module, step: int) -> None:
+    def after_step(self, module: nn.Module, step: int, *, ends_epoch: bool) -> None:
         """Do what a constraint does to the parameters after a step; steps are counted from 1."""
         ...

@@ -16,7 +16,8 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from biorep.bridge.loss import Forward
-from biorep.bridge.training import Schedule, train
+from biorep.bridge.schedule import Schedule
+from biorep.bridge.training import train
 from biorep.config import Config, setting
 from biorep.context import RunContext
 from biorep.errors import DataError
@@ -203,7 +204,7 @@ class _Ridge:
     def prepare(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> None:
         """Nothing to prepare."""
 
-    def after_step(self, module: nn.Module, step: int) -> None:
+    def after_step(self, module: nn.Module, step: int, *, ends_epoch: bool) -> None:
         """Nothing to constrain."""
 
     def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:

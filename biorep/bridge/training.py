@@ -6,70 +6,21 @@ same weights as one that was not killed.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from biorep import rng
 from biorep.atomic import write_with
 from biorep.bridge.loss import CrossEntropy, Forward, Objective, Part, Penalty, Problem, trace
-from biorep.context import RunContext, identity
+from biorep.bridge.schedule import Schedule
+from biorep.context import RunContext, digest_of, identity
 from biorep.errors import NumericalError
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to train.
-
-    Parameters
-    ----------
-    epochs, batch_size : int
-    rate : float
-        Learning rate in the first epoch.
-    milestones : mapping of int to float
-        Epoch (counted from 0) from which another learning rate holds.
-    optimiser : str
-        ``adam``, ``amsgrad`` or ``sgd``.
-    momentum : float
-        Of sgd.
-    decay : float
-        Weight decay: decoupled for adam and amsgrad (every step takes ``rate * decay`` of a weight), a term of the
-        gradient for sgd.
-    fade : (int, float), optional
-        Start and time: from that epoch on the rate falls as ``exp(-(epoch - start) / time)``.
-    """
-
-    epochs: int
-    batch_size: int
-    rate: float
-    milestones: Mapping[int, float]
-    optimiser: str = "adam"
-    momentum: float = 0.9
-    decay: float = 0.0
-    fade: tuple[int, float] | None = None
-
-    def optimise(self, module: nn.Module) -> torch.optim.Optimizer:
-        """Return the optimiser of the parameters of a module."""
-        if self.optimiser == "sgd":
-            return torch.optim.SGD(module.parameters(), lr=self.rate, momentum=self.momentum, weight_decay=self.decay)
-        kind = torch.optim.AdamW if self.decay else torch.optim.Adam
-        return kind(module.parameters(), lr=self.rate, weight_decay=self.decay, amsgrad=self.optimiser == "amsgrad")
-
-    def rate_at(self, epoch: int) -> float:
-        """Return the learning rate of an epoch, counted from 0."""
-        passed = [start for start in self.milestones if start <= epoch]
-        rate = self.milestones[max(passed)] if passed else self.rate
-        if self.fade is None or epoch <= self.fade[0]:
-            return rate
-        return rate * math.exp(-(epoch - self.fade[0]) / self.fade[1])
-
 
 #: Called after every epoch, with how many are done and the module in eval mode: further values of the history, and
 #: whether to stop.
@@ -90,6 +41,7 @@ def train(
     preprocess: Callable[[Tensor], Tensor] | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
     watch: Watch | None = None,
+    settings: Mapping[str, Any] | None = None,
     run: RunContext | None = None,
 ) -> dict[str, list[float]]:
     """Minimise an objective plus penalties, in place.
@@ -116,13 +68,15 @@ def train(
         Smallest and largest value of an input, for objectives that move inputs.
     watch : callable, optional
         See `Watch`.
+    settings : mapping, optional
+        What else steers the training, such as the settings of the module: a checkpoint made with others is not used.
     run : RunContext, optional
 
     Returns
     -------
     dict
-        Per epoch: the mean ``loss`` (the objective alone), ``accuracy`` on the training batches, the mean of each
-        penalty times its strength, all with the name of the part added, and what `watch` returned.
+        Per epoch: the mean ``loss`` and further terms of the objective, ``accuracy`` on the training batches, the mean
+        of each penalty times its strength, all with the name of the part added, and what `watch` returned.
 
     Raises
     ------
@@ -133,18 +87,34 @@ def train(
     training = _Training(
         module, inputs, labels, schedule, seed, name, penalties, objective or CrossEntropy(), parts, preprocess, bounds
     )
-    settings = {"schedule": repr(schedule), "seed": seed, "penalties": [repr(penalty) for penalty in penalties]}
-    settings |= {"objective": repr(training.objective), "parts": [part.name for part in training.parts]}
-    key = identity(inputs, {**settings, "name": name, "shapes": [list(p.shape) for p in module.parameters()]})
+    key = identity(
+        inputs,
+        {
+            "schedule": repr(schedule),
+            "seed": seed,
+            "name": name,
+            "penalties": [repr(penalty) for penalty in penalties],
+            "objective": repr(training.objective),
+            "shapes": [list(parameter.shape) for parameter in module.parameters()],
+            "labels": digest_of(labels.cpu().numpy(), {}),
+            "parts": [(part.name, None if part.groups is None else part.groups.tolist()) for part in training.parts],
+            "settings": dict(settings or {}),
+        },
+    )
     checkpoint = _Checkpoint(run, name, module, training.optimiser, key)
     history, start, stop = checkpoint.load()
     left = [] if stop else range(start, schedule.epochs)
     for epoch in run.track(left, f"{name}: epochs", len(left)):
-        row = training.epoch(epoch)
-        if watch is not None:
-            module.eval()
-            watched, stop = watch(epoch + 1)
-            row |= watched
+        try:
+            row = training.epoch(epoch)
+            if watch is not None:
+                module.eval()
+                watched, stop = watch(epoch + 1)
+                row |= watched
+        except Diverged:
+            raise
+        except (torch.linalg.LinAlgError, NumericalError) as error:
+            raise training.diverged(str(error).splitlines()[0], epoch) from None
         for term, value in row.items():
             history.setdefault(term, []).append(value)
         checkpoint.save(history, epoch + 1, stop)
@@ -153,6 +123,10 @@ def train(
     checkpoint.remove()
     module.eval()
     return history
+
+
+class Diverged(NumericalError):
+    """A training that has left the numbers, with the epoch and what to do."""
 
 
 @dataclass
@@ -174,7 +148,9 @@ class _Training:
     def __post_init__(self) -> None:
         self.parts = list(self.parts) or [Part("", self.module)]
         self.optimiser = self.schedule.optimise(self.module)
-        self.needs_gradient = any(penalty.needs_input_gradient for penalty in self.penalties)
+        self.needs_gradient = any(penalty.needs_input_gradient and penalty.strength for penalty in self.penalties)
+        #: What a step returns, in this order.
+        self.names = ["accuracy", *self.objective.names, *(f"penalty_{penalty.kind}" for penalty in self.penalties)]
         #: The whole training set as the module takes it, in which batches are found unless the objective moves images.
         self.rows = self.inputs if self.preprocess is None else self.preprocess(self.inputs)
         if not self.objective.moves_images:
@@ -191,30 +167,31 @@ class _Training:
         seed = rng.stream_seed(self.seed, self.name, "penalties", number) % 2**63
         generator = torch.Generator(device).manual_seed(seed)
         prepared = [self._prepare(part) for part in self.parts]
-        sums = torch.zeros(len(self.parts), 2 + len(self.penalties), dtype=torch.float64, device=device)
+        sums = torch.zeros(len(self.parts), len(self.names), dtype=torch.float64, device=device)
+        lost = torch.zeros(len(self.parts), len(self.names), dtype=torch.bool, device=device)
         batches = torch.split(order, self.schedule.batch_size)
         for step, chosen in enumerate(batches, number * len(batches) + 1):
             for index, part in enumerate(self.parts):
                 row = self._step(part, prepared[index], self.inputs[chosen], self.labels[chosen], generator)
                 sums[index] += row * len(chosen)
+                lost[index] |= ~row.isfinite() & ~lost.any()  # the first ones; the others are their consequences
                 for penalty in self.penalties:
-                    penalty.after_step(part.module, step)
-        names = ["loss", "accuracy", *(f"penalty_{penalty.kind}" for penalty in self.penalties)]
-        means = {
+                    penalty.after_step(part.module, step, ends_epoch=step % len(batches) == 0)
+        self._check(lost, number)
+        return {
             part.called(name): value
             for part, values in zip(self.parts, (sums / len(order)).tolist(), strict=True)
-            for name, value in zip(names, values, strict=True)
+            for name, value in zip(self.names, values, strict=True)
         }
-        self._check(means, number)
-        return means
 
     def _prepare(self, part: Part) -> list[Any]:
-        return [penalty.prepare(part.module, self.rows, part.relabel(self.labels)) for penalty in self.penalties]
+        labels = part.relabel(self.labels)
+        return [p.prepare(part.module, self.rows, labels) if p.strength else None for p in self.penalties]
 
     def _step(
         self, part: Part, prepared: Sequence[Any], images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """Take one step of one part; return its loss, the share of hits, and its terms."""
+        """Take one step of one part; return the values of `names`."""
         ready, labels = self.preprocess or (lambda rows: rows), part.relabel(labels)
         problem = Problem(lambda rows: part.module(ready(rows)), part.module, self.bounds, generator)
         images = self.objective.batch(images, labels, problem)
@@ -225,27 +202,37 @@ class _Training:
             parameter.requires_grad_(False)
         hidden, preactivation, logits = trace(part.module, rows)
         forward = Forward(part.module, rows, labels, logits, hidden, preactivation, generator)
-        loss = self.objective.loss(forward, images, problem)
-        terms = [p.strength * p(forward, given) for p, given in zip(self.penalties, prepared, strict=True)]
+        loss = list(self.objective.terms(forward, images, problem).values())
+        none = torch.zeros_like(loss[0])
+        terms = [
+            p.strength * p(forward, given) if p.strength else none
+            for p, given in zip(self.penalties, prepared, strict=True)
+        ]
         self.optimiser.zero_grad(set_to_none=True)
-        torch.stack([loss, *terms]).sum().backward()
+        torch.stack([*loss, *terms]).sum().backward()
         self.optimiser.step()
         for parameter in part.frozen:
             parameter.requires_grad_(True)
         hits = (logits.argmax(1) == labels).double().mean()
-        return torch.stack([loss.detach().double(), hits, *(term.detach().double() for term in terms)])
+        return torch.stack([hits, *(term.detach().double() for term in (*loss, *terms))])
 
-    def _check(self, means: Mapping[str, float], number: int) -> None:
-        lost = [name for name, value in means.items() if not np.isfinite(value)]
-        if lost:
-            term, value = "loss" if "loss" in lost else lost[-1].replace("_", " ", 1), str(means[lost[0]])
-        elif not all(bool(torch.isfinite(parameter).all()) for parameter in self.module.parameters()):
-            term, value = "largest weight", "infinite or NaN"  # by the last step, after the last loss
-        else:
-            return
-        raise NumericalError(
-            f"{self.name}: the {term} became {value} in epoch {number + 1} at learning rate "
-            f"{self.schedule.rate_at(number):g}. Lower the rate, the strength of the penalties, or the ReLU power."
+    def _check(self, lost: Tensor, number: int) -> None:
+        if lost.any():
+            terms = [
+                part.called(name).replace("_", " ")
+                for part, flags in zip(self.parts, lost.tolist(), strict=True)
+                for name, flag in zip(self.names, flags, strict=True)
+                if flag
+            ]
+            raise self.diverged(f"the {' and the '.join(terms)} became infinite or NaN", number)
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.module.parameters()):
+            raise self.diverged("a weight became infinite or NaN", number)  # by the last step, after the last loss
+
+    def diverged(self, what: str, number: int) -> Diverged:
+        """Return the error that says what went wrong in which epoch, counted from 0."""
+        return Diverged(
+            f"{self.name}: {what} in epoch {number + 1} at learning rate {self.schedule.rate_at(number):g}. Lower the "
+            "rate, the strength of the penalties, or the ReLU power."
         )
 
 

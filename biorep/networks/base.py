@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -64,6 +65,11 @@ class Network(Config, ABC):
         run: RunContext | None = None,
     ) -> xr.Dataset:
         """Return the responses of the frozen network to the images of a dataset."""
+
+    @property
+    def depends_on_batch(self) -> bool:
+        """Whether the answer to an image depends on the images that are shown with it."""
+        return False
 
     def engine(self, run: RunContext | None = None) -> str:
         """Return what runs the network, as it enters the hash of its results."""
@@ -120,7 +126,7 @@ class DifferentiableNetwork(Network, ABC):
         """
         import torch
 
-        from biorep.networks.encoder import batches
+        from biorep.networks.encoder import batches, equal_parts
 
         if repeats not in (None, 1):
             raise ConfigError(f"'{self.kind}' answers without noise: repeats={repeats} would be {repeats} equal copies")
@@ -129,11 +135,12 @@ class DifferentiableNetwork(Network, ABC):
         device = run.torch_device()
         encoder = self.module(state).to(device)
         function = encoder if layer == "response" else encoder.preactivation_of
+        values: Sequence[torch.Tensor] = batches(dataset["image"].values)
+        if encoder.together is not None:
+            lengths = equal_parts(dataset.sizes["presentation"], encoder.together)
+            values = torch.as_tensor(dataset["image"].values).split(lengths)
         with torch.inference_mode():
-            parts = [
-                function(images.to(device)).cpu().numpy()
-                for images in run.track(batches(dataset["image"].values), f"{self.kind}: encode")
-            ]
+            parts = [function(images.to(device)).cpu().numpy() for images in run.track(values, f"{self.kind}: encode")]
         return representation(np.concatenate(parts), dataset, layer=layer, kind=self.kind)
 
 

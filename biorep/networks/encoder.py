@@ -28,6 +28,9 @@ class Encoder(nn.Module, ABC):
         Exponent n of the ReLU^n of `activation`; None: the identity.
     """
 
+    #: How many images are to be shown together where the answer to one depends on the others; None: it does not.
+    together: int | None = None
+
     def __init__(self, inputs: int, neuroids: int, *, input_norm: float | None, power: float | None):
         super().__init__()
         self.inputs, self.neuroids = inputs, neuroids
@@ -114,6 +117,12 @@ class ArrayBatches(Sequence[Tensor]):
             raise IndexError(index)
         part = self.values[index * self.size : (index + 1) * self.size]
         return torch.as_tensor(np.ascontiguousarray(part))
+
+
+def equal_parts(count: int, size: int) -> list[int]:
+    """Return lengths of parts of `count` presentations, as equal as can be and none shorter than `size` if possible."""
+    parts = max(1, count // size)
+    return [count // parts + (index < count % parts) for index in range(parts)]
 
 
 def batches(values: np.ndarray, size: int = BATCH) -> ArrayBatches:

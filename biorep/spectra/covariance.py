@@ -139,7 +139,8 @@ class StreamedCovariance:
         if self.shift is None:
             self.shift = values.mean(0, dtype=np.float64)
         for start in range(0, len(values), ROWS):
-            centred = values[start : start + ROWS] - self.shift
+            with np.errstate(all="ignore"):  # what is not finite is found by those who use the result
+                centred = values[start : start + ROWS] - self.shift
             self.scatter = scipy.linalg.blas.dsyrk(1.0, centred.T, beta=1.0, c=self.scatter, lower=1, overwrite_c=1)
             self.sum += centred.sum(0)
         self.rows += len(values)
@@ -153,10 +154,13 @@ class StreamedCovariance:
         """Return the covariance (width, width) about the true mean."""
         whole = np.tril(self.scatter)
         whole = whole + np.tril(whole, -1).T
-        result: np.ndarray = (whole - np.outer(self.sum, self.sum) / self.rows) / (self.rows - ddof)
+        with np.errstate(all="ignore"):
+            result: np.ndarray = (whole - np.outer(self.sum, self.sum) / self.rows) / (self.rows - ddof)
         return result
 
     def eigenvectors(self) -> np.ndarray:
         """Return the eigenvectors of the covariance as columns, the largest first."""
-        _, vectors = scipy.linalg.eigh(self.covariance(), overwrite_a=True, check_finite=True, driver="evd")
+        covariance = self.covariance()
+        check_finite(covariance, "covariance")
+        _, vectors = scipy.linalg.eigh(covariance, overwrite_a=True, check_finite=False, driver="evd")
         return np.asarray(vectors[:, ::-1])

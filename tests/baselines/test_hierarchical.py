@@ -9,7 +9,8 @@ import torch
 import biorep
 from biorep.baselines.hierarchical import Hierarchical
 from biorep.bridge import score
-from biorep.bridge.training import Schedule, train
+from biorep.bridge.schedule import Schedule
+from biorep.bridge.training import train
 from biorep.errors import ConfigError
 
 HALVES = [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
@@ -91,6 +92,7 @@ def test_published_pairs_do_not_nest(digits):
         ({"levels": [[[0, 1], [2, 3, 4, 5, 6, 7, 8, "ten"]], "classes"]}, "level 1 names the class 'ten'"),
         ({"levels": [[[0, 1], [1, 2, 3, 4, 5, 6, 7, 8, 9]], "classes"]}, "has the class '1' in two groups"),
         ({"levels": [[[0, 1], [2, 3, 4, 5, 6, 7, 8]], "classes"]}, "leaves out the classes 9"),
+        ({"levels": [[[], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]], "classes"]}, "group 1 of level 1 is empty"),
     ],
 )
 def test_levels_that_do_not_fit_the_classes_are_explained(digits, settings, message):
@@ -103,7 +105,7 @@ def test_levels_that_do_not_fit_the_classes_are_explained(digits, settings, mess
     [
         ({"depths": [1]}, "depths has 1 values for 3 levels"),
         ({"levels": [HALVES, PAIRS]}, "the last level must be 'classes'"),
-        ({"levels": ["classes"], "depths": [0]}, "at least one hidden layer"),
+        ({"levels": ["classes"], "depths": [0]}, "depths"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, message):

@@ -59,7 +59,9 @@ def test_trades_is_cross_entropy_plus_the_largest_divergence():
     module, images, labels = linear(2), torch.rand(12, 8, dtype=torch.float64), torch.arange(12) % 2
     objective = Trades(beta=3.0, epsilon=0.05, steps=60, step=0.01)
     forward = Forward(module, images, labels, module(images))
-    found = objective.loss(forward, images, problem(module, bounds=(-1.0, 2.0))).detach()
+    terms = objective.terms(forward, images, problem(module, bounds=(-1.0, 2.0)))
+    torch.testing.assert_close(terms["loss"], nn.functional.cross_entropy(module(images), labels))
+    found = sum(terms.values()).detach()
     apart = (module.weight[1] - module.weight[0]).detach().sign()
     with torch.no_grad():
         clean = torch.softmax(module(images), 1)
@@ -69,8 +71,8 @@ def test_trades_is_cross_entropy_plus_the_largest_divergence():
     # The ascent finds one of the two corners, as a rule the larger one.
     assert float(found) <= float(expected) + 1e-9
     assert float(found) == pytest.approx(float(expected), rel=0.02)
-    plain = Trades(beta=0.0, steps=1).loss(forward, images, problem(module))
-    torch.testing.assert_close(plain, nn.functional.cross_entropy(module(images), labels))
+    plain = Trades(beta=0.0, steps=1).terms(forward, images, problem(module))
+    assert float(plain["loss_divergence"].detach()) == 0
 
 
 def test_noise_has_its_standard_deviation_and_stays_in_the_range():
@@ -109,6 +111,7 @@ def test_training_makes_a_network_harder_to_fool(digits, objective):
         accuracies.append(
             [float((model(x).argmax(1) == labels).double().mean()) for x in (images, attacked)],
         )
+    assert ("loss_divergence" in state) == (objective["kind"] == "trades")
     (clean, fooled), (clean_after, fooled_after) = accuracies
     assert clean_after > clean - 0.03
     assert fooled_after > fooled + (0.1 if objective["kind"] == "noise" else 0.25)

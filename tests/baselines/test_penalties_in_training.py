@@ -13,6 +13,7 @@ from biorep.baselines.regularizers.spectral import eigenbases
 from biorep.bridge import classifier
 from biorep.context import RunContext
 from biorep.errors import ConfigError, DataError, NumericalError
+from biorep.networks.base import warnings_of
 from biorep.networks.encoder import normalised
 
 SETTINGS = {"hidden": (30,), "epochs": 8, "batch_size": 200, "activation": "tanh", "rate": 1e-2}
@@ -76,28 +77,76 @@ def test_penalty_lowers_what_it_penalises_and_leaves_a_classifier(kind, digits, 
     assert np.isfinite(history).all()
 
 
-def test_all_penalties_go_together_and_a_killed_training_ends_bit_for_bit(digits, tmp_path, monkeypatch):
-    penalties = [{"kind": kind, **PENALTIES[kind]} for kind in PENALTIES]
-    _, whole = fit(digits, *penalties, epochs=4)
-    network = MLP(**{**SETTINGS, "epochs": 4}, penalties=penalties)
-    run = RunContext(checkpoint=tmp_path, checkpoint_every=0.0)
+HALVES = [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+#: Trainings that must end alike whether they are killed or not.
+TRAININGS = {
+    "penalties": ("mlp", {"penalties": [{"kind": kind, **PENALTIES[kind]} for kind in PENALTIES]}),
+    "whitening": ("mlp", {"hidden": (20, 15), "whitening": {"after": 1}, "batch_norm": True, "optimiser": "amsgrad"}),
+    "hierarchical": ("hierarchical", {"levels": [HALVES, "classes"], "depths": (1, 1), "width": 15}),
+    "cnn": ("cnn", {"channels": (3, 4), "kernel": 2, "pool": 1, "dense": (10,), "batch_norm": True}),
+    "adversarial": ("mlp", {"objective": {"kind": "adversarial", "epsilon": 0.1, "steps": 2}}),
+    "trades": ("mlp", {"objective": {"kind": "trades", "epsilon": 0.1, "steps": 2}, "fade": (1, 2.0)}),
+    "noise": ("mlp", {"objective": {"kind": "noise"}, "optimiser": "sgd", "weight_decay": 1e-3}),
+    "bounds": ("mlp", {"penalties": [{"kind": "singular-value-bounds", "every": 4}]}),
+}
+
+
+def killed_before(epoch, monkeypatch):
+    """Let the next training die before an epoch, counted from 1."""
     from biorep.bridge import training
 
-    epochs = []
+    done = []
     one = training._Training.epoch
 
     def dying(*arguments):
-        epochs.append(1)
-        if len(epochs) == 3:
+        done.append(1)
+        if len(done) == epoch:
             raise KeyboardInterrupt
         return one(*arguments)
 
     monkeypatch.setattr(training._Training, "epoch", dying)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_killed_training_ends_bit_for_bit_like_one_that_was_not(name, digits, tmp_path, monkeypatch):
+    kind, settings = TRAININGS[name]
+    settings = {
+        **({"hidden": (30,)} if kind == "mlp" else {}),
+        "epochs": 4,
+        "batch_size": 200,
+        "rate": 1e-2,
+        **settings,
+    }
+    network = biorep.network(kind, **settings)
+    whole = network.fit(digits["train"], seed=0)
+    run = RunContext(checkpoint=tmp_path, checkpoint_every=0.0)
+    killed_before(3, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         network.fit(digits["train"], seed=0, run=run)
+    assert list(tmp_path.iterdir())
     resumed = network.fit(digits["train"], seed=0, run=run)
-    for name in ("weights_0", "readout_weights", "penalty_jacobian", "penalty_spectral"):
-        np.testing.assert_array_equal(whole[name].values, resumed[name].values)
+    assert set(whole) == set(resumed)
+    for variable in whole:
+        np.testing.assert_array_equal(whole[variable].values, resumed[variable].values)
+
+
+@pytest.mark.parametrize("change", ["activation", "labels", "evaluate", "input_norm"])
+def test_a_checkpoint_of_other_settings_or_labels_is_not_used(change, digits, tmp_path, monkeypatch):
+    settings = {"hidden": (12,), "epochs": 4, "batch_size": 200}
+    run = RunContext(checkpoint=tmp_path, checkpoint_every=0.0)
+    data, other = digits["train"], digits["train"]
+    changed = dict(settings)
+    if change == "labels":
+        other = data.assign(label=(9 - data["label"]).assign_attrs(data["label"].attrs))
+    else:
+        changed[change] = {"activation": "tanh", "evaluate": 20, "input_norm": None}[change]
+    expected = MLP(**changed).fit(other, seed=0)
+    killed_before(3, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        MLP(**settings).fit(data, seed=0, run=run)
+    found = MLP(**changed).fit(other, seed=0, run=run)
+    np.testing.assert_array_equal(found["weights_0"], expected["weights_0"])
+    np.testing.assert_array_equal(found["loss"], expected["loss"])
 
 
 def test_the_basis_is_that_of_the_whole_training_set(digits):
@@ -119,9 +168,20 @@ def test_every_hidden_layer_may_be_bent(digits):
     assert np.isfinite(state["penalty_spectral"].values).all()
 
 
-def test_the_jacobian_of_a_linear_first_layer_is_said_to_be_weight_decay(digits):
+def test_what_should_be_known_of_a_penalty_is_warned_of_and_kept_with_the_state(digits):
     with pytest.warns(UserWarning, match="this penalty is weight decay"):
-        fit(digits, {"kind": "jacobian", "target": "preactivation"}, epochs=1)
+        _, state = fit(digits, {"kind": "jacobian", "target": "preactivation"}, epochs=1)
+    assert "this penalty is weight decay" in warnings_of(state)[0]
+    with pytest.warns(UserWarning, match="the spectrum of a batch of 200 for 30 neuroids"):
+        _, state = fit(digits, {"kind": "spectral", "basis": "batch"}, epochs=1)
+    assert "the spectrum of a batch of 200" in warnings_of(state)[0]
+
+
+def test_a_penalty_of_strength_zero_costs_and_changes_nothing(digits, plain):
+    penalties = [{"kind": kind, **PENALTIES[kind], "strength": 0} for kind in PENALTIES]
+    _, state = fit(digits, *penalties)
+    np.testing.assert_array_equal(state["weights_0"], plain["weights_0"])
+    assert (state["penalty_parseval"] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -141,13 +201,32 @@ def test_bad_settings_are_refused(penalty, message):
 def test_bad_trainings_are_explained(digits, tiny):
     with pytest.raises(ConfigError, match="tau = 29 must be between 0 and 28"):
         fit(digits, {"kind": "spectral", "tau": 29}, epochs=1)
-    with pytest.raises(ConfigError, match="a batch of 5 .* raise batch_size to 13"):
-        fit(digits, {"kind": "spectral", "basis": "batch"}, batch_size=5, epochs=1)
+    with pytest.raises(ConfigError, match="a batch of 4 is too small for an anchor at component 11 .* it takes 11"):
+        fit(digits, {"kind": "spectral"}, batch_size=5, epochs=1)
+    remainder = len(digits["train"]["label"]) - 5  # the last batch has 5
+    with pytest.raises(ConfigError, match="a batch of 5 is too small .* choose one that leaves no small last batch"):
+        fit(digits, {"kind": "spectral"}, batch_size=remainder, epochs=1)
     alone = biorep.datasets.from_arrays(np.random.default_rng(0).random((2, 4, 4)), [0, 1])
     with pytest.raises(DataError, match="no two of the 2 training samples share one"):
         MLP(**SETTINGS, penalties=[{"kind": "isometric"}]).fit(alone, seed=0)
-    with pytest.raises(NumericalError, match=r"mlp: the .* became (nan|inf) in epoch 1 .*strength of the penalties"):
+    with pytest.raises(NumericalError, match="mlp: the penalty parseval became infinite or NaN in epoch 1 .*strength"):
         fit(digits, {"kind": "parseval", "strength": 1e38})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hidden": (20, 20), "whitening": {"after": 1}, "power": 3.0},
+        {"penalties": [{"kind": "singular-value-bounds", "every": 2}], "power": 3.0},
+        {"penalties": [{"kind": "spectral", "tau": 2}], "power": 3.0, "batch_size": 2000},
+        {"penalties": [{"kind": "spectral", "tau": 2, "basis": "batch"}], "power": 3.0},
+    ],
+)
+@pytest.mark.filterwarnings("ignore:the spectrum of a batch")
+def test_a_divergence_is_always_the_same_error(settings, digits):
+    network = MLP(**{"hidden": (30,), "epochs": 3, "activation": "relu", "rate": 1e20, **settings})
+    with pytest.raises(NumericalError, match=r"mlp: .* in epoch \d at learning rate 1e\+20\. Lower the rate"):
+        network.fit(digits["train"], seed=0)
 
 
 def test_currents_may_be_bent_towards_an_absolute_spectrum(digits):

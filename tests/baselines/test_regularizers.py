@@ -11,9 +11,14 @@ from torch.autograd import gradcheck
 
 from biorep.baselines.regularizers.input_gradient import input_gradient_penalty
 from biorep.baselines.regularizers.isometric import distances, isometric_penalty
-from biorep.baselines.regularizers.jacobian import jacobian_penalty, sphere
-from biorep.baselines.regularizers.matrices import parseval_penalty, singular_vectors, spectral_norm_penalty
+from biorep.baselines.regularizers.jacobian import holzhausen_jacobian_penalty, jacobian_penalty, sphere
+from biorep.baselines.regularizers.parseval import parseval_penalty
 from biorep.baselines.regularizers.spectral import own_variances, spectral_penalty
+from biorep.baselines.regularizers.spectral_norm import (
+    largest_singular_value,
+    singular_vectors,
+    spectral_norm_penalty,
+)
 from biorep.errors import ConfigError
 
 torch.manual_seed(0)
@@ -122,8 +127,75 @@ class Test_spectral:
             own_variances(draw(200, 20))
 
     def test_a_basis_of_a_larger_sample_serves_batches_smaller_than_the_layer(self):
+        """The variances along it are all positive, so that no component is left out."""
         samples, basis = with_spectrum(LAW)
-        assert np.isfinite(float(spectral_penalty(samples[:8], basis, tau=2)))
+        few = samples[:8]
+        ordered = (few - few.mean(0)) @ basis
+        ordered = (ordered.square().sum(0) / 7).sort(descending=True).values.numpy()
+        assert (ordered > 0).all()
+        excess = (ordered / (ordered[2] * 3 / np.arange(1, 25)) - 1)[3:]
+        expected = (excess**2 + np.maximum(excess, 0)).sum() / 24
+        assert float(spectral_penalty(few, basis, tau=2)) == pytest.approx(expected, rel=1e-9)
+
+    def test_the_anchor_itself_adds_nothing_and_in_the_graph_the_gradient_has_no_radial_part(self):
+        """The same sum written out, with and without the anchor's own term, and with its gradient."""
+        samples, basis = with_spectrum(LAW * (1 + 0.2 * np.cos(np.arange(24))))
+        samples = (samples + 0.1).requires_grad_()
+        centred = samples - samples.mean(0)
+        ordered = ((centred @ basis).square().sum(0) / (len(samples) - 1)).sort(descending=True).values
+        law = 4 / torch.arange(1, 25, dtype=DOUBLE)
+
+        def written_out(anchor, start):
+            excess = (ordered / (anchor * law) - 1)[start:]
+            return (excess.square() + excess.clamp_min(0)).sum() / 24
+
+        value = spectral_penalty(samples, basis, tau=3)
+        (gradient,) = torch.autograd.grad(value, samples)
+        with_anchor = written_out(ordered[3].detach(), 3)
+        assert float(with_anchor.detach()) == pytest.approx(float(value.detach()), rel=1e-12)
+        same = torch.autograd.grad(with_anchor, samples, retain_graph=True)[0]
+        torch.testing.assert_close(same, gradient, rtol=1e-9, atol=1e-14)
+        in_graph = written_out(ordered[3], 4)
+        assert float(in_graph.detach()) == pytest.approx(float(value.detach()), rel=1e-12)
+        radial = (torch.autograd.grad(in_graph, samples)[0] * centred.detach()).sum()
+        assert abs(float(radial)) < 1e-9
+
+    def test_components_without_variance_are_left_out_with_finite_gradients(self):
+        """Also if the anchor is among them: dead units leave a spectrum of five components."""
+        alive, _ = with_spectrum(LAW[:5])
+        samples = torch.cat([alive, torch.zeros(len(alive), 19, dtype=DOUBLE)], 1).requires_grad_()
+        for basis in (torch.eye(24, dtype=DOUBLE), None):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                value = spectral_penalty(samples, basis, tau=10)
+            (gradient,) = torch.autograd.grad(value, samples)
+            assert np.isfinite(float(value.detach()))
+            assert torch.isfinite(gradient).all()
+
+    @pytest.mark.parametrize("samples", [5, 300])
+    def test_own_basis_has_the_gradient_of_finite_differences(self, samples):
+        rows = draw(samples, 7, seed=2) @ torch.diag(torch.linspace(1, 2, 7, dtype=DOUBLE))
+        first = rows[0].clone().requires_grad_()
+
+        def penalty(row):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return spectral_penalty(torch.cat([row[None], rows[1:]]), tau=1, target="absolute")
+
+        assert gradcheck(penalty, (first,))
+
+    def test_gradients_of_the_whole_loss_reach_the_parameters(self):
+        """Cross-entropy plus the penalty, through a small tanh network."""
+        rows, labels = draw(30, 6, seed=1), torch.arange(30) % 3
+        leaves = tuple(matrix.requires_grad_() for matrix in (draw(5, 6, seed=2), draw(3, 5, seed=3)))
+        basis = rotation(5, 4)
+
+        def loss(first, second):
+            hidden = torch.tanh(rows @ first.T)
+            penalty = spectral_penalty(hidden, basis, tau=1, target="absolute")
+            return torch.nn.functional.cross_entropy(hidden @ second.T, labels) + 0.5 * penalty
+
+        assert gradcheck(loss, leaves)
 
     def test_gradients_are_those_of_finite_differences(self):
         samples, basis = with_spectrum(LAW[:6] * np.array([1, 1.1, 0.8, 1.2, 0.7, 1.3]), samples=12)
@@ -141,8 +213,12 @@ class Test_spectral:
                 spectral_penalty(samples, basis, tau=tau)
         with pytest.raises(ConfigError, match="did you mean 'anchored'"):
             spectral_penalty(samples, basis, target="anchord")
-        with pytest.raises(ConfigError, match="a batch of 8 .* raise batch_size to 13"):
+        with pytest.raises(ConfigError, match="a batch of 8 is too small .* component 11 .* it takes 13"):
             spectral_penalty(samples[:8], None)
+        with pytest.raises(ConfigError, match="a batch of 8 is too small .* component 11 .* it takes 11"):
+            spectral_penalty(samples[:8], basis)
+        with pytest.raises(ConfigError, match=r"the basis is \(24, 5\), the activations have 24 neuroids"):
+            spectral_penalty(samples, basis[:, :5], tau=2)
 
 
 def network(x, *, weights, activation=torch.tanh):
@@ -168,11 +244,25 @@ class Test_jacobian:
         gram = (first @ first.T) * (second.T @ second)
         assert value == pytest.approx(float((slope @ gram * slope).sum(1).mean() / 2), rel=1e-12)
 
-    def test_an_orthonormal_basis_gives_the_frobenius_norm_exactly(self):
-        x = draw(8, 12, seed=3)
-        basis = rotation(4)
-        sums = sum((basis[:, k] @ jacobian).square().sum() for jacobian in self.exact(x) for k in range(4))
-        assert float(sums) == pytest.approx(float(self.exact(x).square().sum()), rel=1e-12)
+    def test_any_orthonormal_basis_of_the_outputs_gives_the_same_exact_value(self):
+        """Turned outputs have a turned Jacobian, of the same Frobenius norm."""
+        x = draw(8, 12, seed=3).requires_grad_()
+        outputs = network(x, weights=self.weights)
+        values = [
+            float(jacobian_penalty(outputs @ turn, x, n_proj=-1).detach())
+            for turn in (rotation(4), torch.eye(4).double())
+        ]
+        assert values[0] == pytest.approx(values[1], rel=1e-12)
+        assert values[1] == pytest.approx(float(self.exact(x.detach()).square().sum() / 16), rel=1e-12)
+
+    def test_the_published_variant_has_the_gradient_of_finite_differences(self):
+        x = draw(3, 12, seed=5).requires_grad_()
+
+        def penalty(first):
+            generator = torch.Generator().manual_seed(0)
+            return holzhausen_jacobian_penalty(torch.tanh(x @ first.T), x, generator=generator)
+
+        assert gradcheck(penalty, (self.weights[0].clone().requires_grad_(),))
 
     @pytest.mark.parametrize("n_proj", [1, 3])
     def test_projections_have_the_right_mean_and_variance(self, n_proj):
@@ -257,6 +347,16 @@ class Test_isometric:
         pairs = float(isometric_penalty(2 * self.inputs, self.inputs, self.labels, reduction="pairs"))
         assert pairs == pytest.approx(everything * 144 / (3 * 4 * 3), rel=1e-12)
 
+    @pytest.mark.parametrize("mode", ["raw", "maxnorm"])
+    def test_turning_and_moving_the_representation_changes_nothing(self, mode):
+        representation = draw(12, 7, seed=9)
+        values = [
+            float(isometric_penalty(x, self.inputs, self.labels, mode=mode))
+            for x in (representation, representation @ rotation(7, 3), representation + draw(7, seed=4))
+        ]
+        assert values[0] > 1e-5
+        assert values == pytest.approx([values[0]] * 3, rel=1e-9)
+
     def test_maxnorm_by_hand_and_without_scale(self):
         representation = draw(12, 7, seed=9)
         own = (self.labels[:, None] == self.labels[None, :]) * torch.cdist(representation, representation)
@@ -320,6 +420,11 @@ class Test_matrices:
         for gradient, matrix in zip(torch.autograd.grad(value, leaves), self.weights, strict=True):
             left, values, right = torch.linalg.svd(matrix)
             torch.testing.assert_close(gradient, values[0] * torch.outer(left[:, 0], right[0]), rtol=1e-6, atol=1e-9)
+
+    @pytest.mark.parametrize("shape", [(6, 9), (90, 130), (130, 90)])
+    def test_the_largest_singular_value_alone(self, shape):
+        matrix = draw(*shape, seed=8)
+        assert largest_singular_value(matrix) == pytest.approx(float(torch.linalg.matrix_norm(matrix, 2)), rel=1e-12)
 
     def test_starts_are_carried_on(self):
         starts = [torch.ones(9, dtype=DOUBLE), torch.ones(6, dtype=DOUBLE)]

@@ -14,8 +14,8 @@ from biorep.baselines.regularizers import (
     holzhausen_jacobian_penalty,
     jacobian_penalty,
 )
-from biorep.baselines.regularizers.matrices import bound_singular_values
-from biorep.baselines.watch import NAMES, exact_values
+from biorep.baselines.regularizers.singular_values import bound_singular_values
+from biorep.baselines.watch import exact_values, names
 from biorep.bridge import score, training
 from biorep.bridge.loss import Forward, trace
 from biorep.context import RunContext
@@ -45,17 +45,17 @@ def test_history_is_that_of_the_frozen_network(digits):
     slopes = 1 - np.tanh(rows @ weights[0].T) ** 2
     squares = [np.square(weights[1] * slope @ weights[0]).sum() for slope in slopes]
     assert float(state["value_jacobian"][-1]) == pytest.approx(np.mean(squares) / 2, rel=1e-4)
-    for name in NAMES:
+    for name in names():
         assert state[name].dims == ("epoch",)
         assert state[name].attrs["long_name"]
-    assert len(NAMES) == 3 + len(DEFAULTS)
+    assert len(names()) == 3 + len(DEFAULTS)
 
 
 def test_values_are_recorded_as_often_as_asked_and_at_the_end(digits):
     state = MLP(**SETTINGS, evaluate=50, evaluate_every=4).fit(digits["train"], seed=0)
     assert np.isfinite(state["value_jacobian"]).values.tolist() == [False, False, False, True, False, True]
     assert "validation_accuracy" not in state
-    assert not any(name in MLP(**SETTINGS, evaluate=0).fit(digits["train"], seed=0) for name in NAMES)
+    assert not any(name in MLP(**SETTINGS, evaluate=0).fit(digits["train"], seed=0) for name in names())
 
 
 def test_watching_changes_no_weight(digits):
@@ -84,6 +84,21 @@ def test_an_accuracy_that_is_not_reached_is_said(digits):
     assert "ended after 6 epochs with a validation accuracy of" in warnings_of(state)[0]
     with pytest.raises(ConfigError, match="set dataset.fit_on to 'train'"):
         MLP(**SETTINGS, stop_accuracy=0.9).fit(digits["train"], seed=0)
+
+
+def test_validation_images_are_validation_images(digits):
+    from biorep import datasets
+    from biorep.errors import DataError, SplitError
+
+    network = MLP(**SETTINGS)
+    for split in ("train", "test"):
+        with pytest.raises(SplitError, match=f"must not see presentations of the split '{split}'"):
+            network.fit(digits["train"], seed=0, validation=digits[split])
+    with pytest.raises(DataError, match="that is not empty"):
+        network.fit(digits["train"], seed=0, validation=digits["validation"].isel(presentation=slice(0)))
+    other = datasets.from_arrays(np.zeros((20, 4, 4)), np.arange(20) % 10, split="validation")
+    with pytest.raises(DataError, match=r"validation images are \(4, 4\)"):
+        network.fit(digits["train"], seed=0, validation=other)
 
 
 def test_a_training_killed_after_it_stopped_does_not_go_on(digits, tmp_path, monkeypatch):
@@ -146,8 +161,9 @@ def test_singular_values_are_bounded_in_place():
 
 
 def test_singular_value_bounds_hold_after_training(digits):
-    penalty = {"kind": "singular-value-bounds", "bound": 0.05, "every": 13}  # 13 batches: at the end of each epoch
+    penalty = {"kind": "singular-value-bounds", "bound": 0.05}  # its 600 steps never pass: at the end of each epoch
     state = MLP(**SETTINGS, penalties=[penalty]).fit(digits["train"], seed=0)
+    assert (state["value_singular-value-bounds"] < 1e-5).all()
     values = np.linalg.svd(state["weights_0"].values, compute_uv=False)
     assert values.max() < 1.05 + 1e-5
     assert values.min() > 1 / 1.05 - 1e-5
@@ -167,6 +183,7 @@ def test_values_of_a_network_too_small_for_them_are_nan(digits):
     assert np.isnan(values["value_spectral"])  # its anchor is component 11
     assert np.isnan(values["evaluation_exponent"])
     assert np.isfinite(values["value_isometric"])
+    assert np.isnan(exact_values(module, rows[:3], torch.arange(3))["value_isometric"])  # without a pair of a class
 
 
 def test_decoupled_decay_is_that_of_adamw():
@@ -203,6 +220,27 @@ def test_initial_weights_follow_their_convention(init):
         torch.testing.assert_close(first.weight.T @ first.weight, torch.eye(100), atol=1e-5, rtol=0)
         torch.testing.assert_close(second.weight @ second.weight.T, torch.eye(200), atol=1e-5, rtol=0)
         assert float(module.output.weight.abs().max()) == pytest.approx(1 / np.sqrt(200), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("mlp", {"hidden": [0]}, "hidden"),
+        ("cnn", {"channels": [-3]}, "channels"),
+        ("mlp", {"milestones": {1: -0.01}}, "milestones are epoch >= 0: rate >= 0"),
+        ("mlp", {"milestones": {-1: 0.01}}, "milestones are epoch >= 0: rate >= 0"),
+    ],
+)
+def test_bad_settings_are_explained(kind, settings, message):
+    import biorep
+
+    with pytest.raises(ConfigError, match=message):
+        biorep.network(kind, **settings)
+
+
+def test_batches_of_one_are_refused_with_batch_norm(digits):
+    with pytest.raises(ConfigError, match="BatchNorm needs two images in every batch"):
+        MLP(hidden=(10,), batch_norm=True, batch_size=1).fit(digits["train"], seed=0)
 
 
 def test_a_last_batch_of_one_is_refused_with_batch_norm(digits):

@@ -72,6 +72,34 @@ def test_batch_statistics_are_said_to_depend_on_the_batch(digits):
     assert "depends on the images that are shown with it" in warnings_of(state)[0]
 
 
+def test_large_responses_do_not_break_the_decomposition():
+    """Rectified responses of rank below their number, scaled: in float32 the ridge would drown in rounding errors."""
+    rows = 30 * torch.relu(torch.randn(100, 300, generator=torch.Generator().manual_seed(0)))
+    for centred in (True, False):
+        assert torch.isfinite(whiten(rows, centred=centred)).all()
+
+
+def test_published_whitening_is_shown_whole_batches_and_never_attacked(digits):
+    """Statistics of fewer images than the training saw at once would be another network."""
+    settings = {"hidden": (30, 10), "epochs": 15, "batch_size": 300, "whitening": {"after": 1, "statistics": "batch"}}
+    network = MLP(**settings)
+    state = network.fit(digits["train"], seed=0, validation=digits["validation"])
+    encoder = network.module(state)
+    images = torch.as_tensor(digits["train"]["image"].values)
+    assert encoder.together == 300
+    expected = torch.cat([encoder(part) for part in images.tensor_split(4)])  # 1294 images: four parts of 323 or 324
+    np.testing.assert_array_equal(network.encode(state, digits["train"])["response"], expected)
+    assert np.isnan(state["value_jacobian"]).all()
+    assert np.isfinite(state["value_isometric"]).all()
+    from biorep.batch.recipe import recipe_from
+    from biorep.config import Source
+
+    recipe = {"name": "published", "dataset": {"name": "digits"}, "network": {"kind": "mlp", **settings}}
+    with pytest.raises(ConfigError, match="robustness has no meaning for a network whose answer"):
+        recipe_from(Source(recipe, "recipe.yaml", {}))
+    assert recipe_from(Source({**recipe, "robustness": None}, "recipe.yaml", {})).robustness is None
+
+
 def test_whitening_needs_a_layer_behind_it():
     with pytest.raises(ConfigError, match=r"whitening\.after = 2 must name a layer before the last of 2"):
         from biorep import network

@@ -14,15 +14,10 @@ from pydantic import Field
 from biorep.baselines.regularizers.input_gradient import InputGradientPenalty, input_gradient_penalty
 from biorep.baselines.regularizers.isometric import IsometricPenalty, isometric_penalty
 from biorep.baselines.regularizers.jacobian import JacobianPenalty, holzhausen_jacobian_penalty, jacobian_penalty
-from biorep.baselines.regularizers.matrices import (
-    ParsevalPenalty,
-    SingularValueBounds,
-    SpectralNormPenalty,
-    bound_singular_values,
-    parseval_penalty,
-    spectral_norm_penalty,
-)
+from biorep.baselines.regularizers.parseval import ParsevalPenalty, parseval_penalty
+from biorep.baselines.regularizers.singular_values import SingularValueBounds, bound_singular_values
 from biorep.baselines.regularizers.spectral import SpectralPenalty, spectral_penalty
+from biorep.baselines.regularizers.spectral_norm import SpectralNormPenalty, spectral_norm_penalty
 from biorep.baselines.regularizers.weight import WeightPenalty, weight_penalty
 
 __all__ = [

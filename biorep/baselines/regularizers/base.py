@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -21,6 +22,21 @@ class BasePenalty(Config, ABC):
     kind: str
     strength: float = setting(ge=0, description="multiplies the penalty")
 
+    def examine(self, forward: Forward, smallest: int) -> list[str]:
+        """Look at the first mini-batch before the training begins, and at the size of the smallest one.
+
+        Returns
+        -------
+        list of str
+            What the user should know.
+
+        Raises
+        ------
+        ConfigError
+            If the penalty cannot be computed.
+        """
+        return []
+
     def prepare(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> Any:
         """Return what `__call__` needs for an epoch, from the whole training set; nothing by default."""
         return None
@@ -33,15 +49,20 @@ class BasePenalty(Config, ABC):
         """Return the penalty without the shortcuts that make it fast; what the history records."""
         return self(forward)
 
-    def after_step(self, module: nn.Module, step: int) -> None:
+    def after_step(self, module: nn.Module, step: int, *, ends_epoch: bool) -> None:
         """Constrain the parameters after a step, counted from 1; nothing by default."""
 
 
-def hidden_layers(forward: Forward, layers: str = "last") -> tuple[Tensor, ...]:
+def hidden_layers(hidden: Sequence[Tensor], layers: str = "last") -> tuple[Tensor, ...]:
     """Return the responses of the last hidden layer, or of all of them."""
-    if not forward.hidden:
+    if not hidden:
         raise ConfigError("this penalty needs a network with a hidden layer")
-    return forward.hidden if layers == "all" else forward.hidden[-1:]
+    return tuple(hidden if layers == "all" else hidden[-1:])
+
+
+def smaller_gram(matrix: Tensor) -> Tensor:
+    """Return ``W W^T`` or ``W^T W``, whichever is smaller."""
+    return matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
 
 
 def matrices(module: nn.Module, *, head: bool = True) -> list[Tensor]:

@@ -117,9 +117,21 @@ class IsometricPenalty(BasePenalty):
                 "samples share one"
             )
 
+    def exact(self, forward: Forward) -> Tensor:
+        """Return the penalty, if two samples of the batch share a class.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such pair.
+        """
+        if len(torch.unique(forward.labels)) == len(forward.labels):
+            raise ConfigError("no two samples of the batch share a class")
+        return self(forward)
+
     def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
         """Return the penalty of a mini-batch."""
-        (representation,) = hidden_layers(forward)
+        (representation,) = hidden_layers(forward.hidden)
         return isometric_penalty(
             representation,
             forward.inputs.detach(),

@@ -5,7 +5,6 @@ Hoffman, J., Roberts, D. A. & Yaida, S. (2019). Robust learning with Jacobian re
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -140,15 +139,15 @@ class JacobianPenalty(BasePenalty):
             raise ValueError("variant 'holzhausen' goes with target 'preactivation' and n_proj of at least 1")
         return self
 
-    def prepare(self, module: Any, inputs: Tensor, labels: Tensor) -> None:
-        """Warn if the penalty is another one than its name says."""
-        asked = self.variant == "holzhausen"  # which is to be as it was
-        if self.target == "preactivation" and not asked and getattr(module, "depth", 0) == 1:
-            warnings.warn(
-                "the Jacobian of the currents of a linear first layer is its weight matrix: this penalty is weight "
-                "decay. Set target to 'logits' or 'features'.",
-                stacklevel=2,
-            )
+    def examine(self, forward: Forward, smallest: int) -> list[str]:
+        """Say if the penalty is another one than its name says."""
+        self._outputs(forward)
+        if self.target != "preactivation" or len(forward.hidden) != 1:
+            return []
+        return [
+            "the Jacobian of the currents of a linear first layer is its weight matrix: this penalty is weight decay. "
+            "Set target to 'logits' or 'features' for another."
+        ]
 
     def __call__(self, forward: Forward, prepared: Any = None) -> Tensor:
         """Return the penalty of a mini-batch."""
@@ -172,7 +171,7 @@ class JacobianPenalty(BasePenalty):
     def _outputs(self, forward: Forward) -> Tensor:
         if self.target == "logits":
             return forward.logits
-        return hidden_layers(forward)[0] if self.target == "features" else _given(forward.preactivation)
+        return hidden_layers(forward.hidden)[0] if self.target == "features" else _given(forward.preactivation)
 
 
 def _given(currents: Tensor | None) -> Tensor:

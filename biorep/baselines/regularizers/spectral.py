@@ -7,7 +7,7 @@ NeurIPS 33.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -15,10 +15,10 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from biorep.baselines.regularizers.base import BasePenalty, hidden_layers
-from biorep.bridge.loss import Forward, trace
+from biorep.baselines.streaming import Layers, layer_covariances
+from biorep.bridge.loss import Forward
 from biorep.config import setting
 from biorep.errors import ConfigError, choose
-from biorep.spectra.covariance import StreamedCovariance
 
 #: Samples per dim below which the spectrum of a batch is far from that of the data, whatever the network does.
 ENOUGH = 10
@@ -55,17 +55,14 @@ def spectral_penalty(
     Raises
     ------
     ConfigError
-        If `tau` is not between 0 and D - 2, the target is unknown, or the batch is too small for the anchor.
+        If `tau` is not between 0 and D - 2, the target is unknown, the batch is too small for the anchor, or the basis
+        is not that of as many neuroids.
     """
     choose(target, ("anchored", "absolute"), "target")
     samples, width = activations.shape
-    if not 0 <= tau <= width - 2:
-        raise ConfigError(f"tau = {tau} must be between 0 and {width - 2}, the width of the layer less 2")
-    if samples < 2 or (basis is None and samples - 1 < tau + 2):
-        raise ConfigError(
-            f"a batch of {samples} has a spectrum of {max(samples - 1, 0)} components, too few for tau = {tau}: raise "
-            f"batch_size to {tau + 3} at least"
-        )
+    check_anchor(samples, width, tau, own=basis is None)
+    if basis is not None and basis.shape != (width, width):
+        raise ConfigError(f"the basis is {tuple(basis.shape)}, the activations have {width} neuroids: it is not theirs")
     centred = activations - activations.mean(0)
     variances = own_variances(centred) if basis is None else (centred @ basis).square().sum(0) / (samples - 1)
     ordered = variances.sort(descending=True).values
@@ -74,27 +71,40 @@ def spectral_penalty(
         wanted, start = ordered[tau].detach() * ((tau + 1) / rank) ** alpha, tau + 1
     else:
         wanted, start = rank**-alpha, tau
-    excess = torch.where(ordered > 0, ordered / wanted - 1, 0)[start:]
+    alive = (ordered > 0) & (wanted > 0)
+    excess = torch.where(alive, ordered / torch.where(alive, wanted, 1) - 1, 0)[start:]
     return (excess.square() + excess.clamp_min(0)).sum() / width
+
+
+def check_anchor(samples: int, width: int, tau: int, *, own: bool) -> None:
+    """Raise `ConfigError` unless a batch and a layer are large enough for an anchor at index `tau`."""
+    if not 0 <= tau <= width - 2:
+        raise ConfigError(f"tau = {tau} must be between 0 and {width - 2}, the width of the layer less 2")
+    needed = tau + 3 if own else max(2, tau + 1)
+    if samples < needed:
+        raise ConfigError(
+            f"a batch of {samples} is too small for an anchor at component {tau + 1} (tau = {tau}): it takes {needed}. "
+            "Raise batch_size, or choose one that leaves no small last batch"
+        )
 
 
 def own_variances(centred: Tensor) -> Tensor:
     """Return the eigenvalues of the covariance of centred rows (presentation, neuroid) that the rows can have."""
     samples, width = centred.shape
     if samples < ENOUGH * width:
-        warnings.warn(
-            f"the spectrum of a batch of {samples} for {width} neuroids differs from that of the data whatever the "
-            f"network does; take the basis of the training set, or batches of {ENOUGH * width} and more",
-            stacklevel=3,
-        )
+        warnings.warn(small_batch(samples, width), stacklevel=3)
     if samples <= width:
         gram = centred @ centred.T / (samples - 1)
         return torch.linalg.eigvalsh(gram)[1:]  # one direction is taken by the mean
     return torch.linalg.eigvalsh(centred.T @ centred / (samples - 1))
 
 
-#: Images that go through the network at once when the basis is refreshed.
-BATCH = 2000
+def small_batch(samples: int, width: int) -> str:
+    """Return why the own spectrum of a batch says little."""
+    return (
+        f"the spectrum of a batch of {samples} for {width} neuroids differs from that of the data whatever the "
+        f"network does; take the basis of the training set, or batches of {ENOUGH * width} and more"
+    )
 
 
 class SpectralPenalty(BasePenalty):
@@ -117,57 +127,51 @@ class SpectralPenalty(BasePenalty):
             raise ValueError("of 'preactivation' goes with layers 'last'")
         return self
 
+    def examine(self, forward: Forward, smallest: int) -> list[str]:
+        """Refuse an anchor that layers or batches cannot have; say if a batch is too small for a basis of its own."""
+        remarks = []
+        for layer in self._bent(forward.hidden, forward.preactivation):
+            samples, width = layer.shape
+            check_anchor(min(smallest, samples), width, self.tau, own=self.basis == "batch")
+            if self.basis == "batch" and samples < ENOUGH * width:
+                remarks.append(small_batch(samples, width))
+        return remarks
+
     def prepare(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> list[Tensor] | None:
         """Return the eigenvectors (neuroid, component) of each layer's covariance over the training set."""
         return None if self.basis == "batch" else eigenbases(module, inputs, self._bent)
 
     def __call__(self, forward: Forward, prepared: list[Tensor] | None = None) -> Tensor:
         """Return the penalty of a mini-batch, summed over the layers."""
-        layers = self._bent(forward)
-        bases = prepared if prepared is not None else [None] * len(layers)
-        parts = [
-            spectral_penalty(layer, basis, alpha=self.alpha, tau=self.tau, target=self.target)
-            for layer, basis in zip(layers, bases, strict=True)
-        ]
-        return torch.stack(parts).sum()
+        return self._summed(self._bent(forward.hidden, forward.preactivation), prepared)
 
     def exact(self, forward: Forward) -> Tensor:
         """Return the penalty of the batch's own eigenvalues: exact for these samples, no estimate of the data's."""
+        return self._summed([layer.detach() for layer in self._bent(forward.hidden, forward.preactivation)], None)
+
+    def _summed(self, layers: Sequence[Tensor], bases: Sequence[Tensor] | None) -> Tensor:
+        given: Sequence[Tensor | None] = [None] * len(layers) if bases is None else bases
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("ignore", UserWarning)  # `examine` has said it once
             parts = [
-                spectral_penalty(layer.detach(), alpha=self.alpha, tau=self.tau, target=self.target)
-                for layer in self._bent(forward)
+                spectral_penalty(layer, basis, alpha=self.alpha, tau=self.tau, target=self.target)
+                for layer, basis in zip(layers, given, strict=True)
             ]
         return torch.stack(parts).sum()
 
-    def _bent(self, forward: Forward) -> tuple[Tensor, ...]:
+    def _bent(self, hidden: Sequence[Tensor], preactivation: Tensor | None) -> Sequence[Tensor]:
         """Return what is bent, (presentation, neuroid) each."""
-        layers = hidden_layers(forward, self.layers)
+        layers = hidden_layers(hidden, self.layers)
         if self.of == "responses":
             return layers
-        assert forward.preactivation is not None  # a network with a hidden layer has its currents
-        return (forward.preactivation,)
+        assert preactivation is not None  # a network with a hidden layer has its currents
+        return (preactivation,)
 
 
-def eigenbases(
-    module: nn.Module, inputs: Tensor, layers: Callable[[Forward], Sequence[Tensor]] = hidden_layers
-) -> list[Tensor]:
+def eigenbases(module: nn.Module, inputs: Tensor, layers: Layers | None = None) -> list[Tensor]:
     """Return the eigenvectors of the covariance of layers over all inputs, columns, the largest first.
 
-    `layers` picks them, by default the responses of the last hidden layer. The module is in eval mode meanwhile. The
-    covariance is streamed in float64.
+    `layers` picks them, by default the responses of the last hidden layer.
     """
-    training = module.training
-    module.eval()
-    covariances: list[StreamedCovariance] = []
-    with torch.no_grad():
-        for rows in torch.split(inputs, BATCH):
-            hidden, preactivation, logits = trace(module, rows)
-            forward = Forward(module, rows, rows, logits, hidden, preactivation)
-            for index, layer in enumerate(layers(forward)):
-                if index == len(covariances):
-                    covariances.append(StreamedCovariance(layer.shape[1]))
-                covariances[index].add(layer.cpu().numpy())
-    module.train(training)
-    return [torch.as_tensor(one.eigenvectors().copy(), dtype=inputs.dtype, device=inputs.device) for one in covariances]
+    found = layer_covariances(module, inputs, layers or (lambda hidden, _: hidden_layers(hidden)))
+    return [torch.as_tensor(one.eigenvectors().copy(), dtype=inputs.dtype, device=inputs.device) for one in found]

@@ -142,8 +142,8 @@ class JacobianPenalty(BasePenalty):
     def examine(self, forward: Forward, smallest: int) -> list[str]:
         """Say if the penalty is another one than its name says."""
         self._outputs(forward)
-        if self.target != "preactivation" or len(forward.hidden) != 1:
-            return []
+        if self.target != "preactivation" or len(forward.hidden) != 1 or self.variant == "holzhausen":
+            return []  # the published variant is asked for as it is
         return [
             "the Jacobian of the currents of a linear first layer is its weight matrix: this penalty is weight decay. "
             "Set target to 'logits' or 'features' for another."

@@ -105,6 +105,10 @@ def table(found: dict[str, xr.Dataset]) -> str:
 def main(folder: str) -> None:
     """Print the table of a plan and write the figure beside those of its report."""
     plan = read_plan(folder)
+    if plan.missing:
+        sys.exit(
+            f"{len(plan.missing)} runs of {plan.name} are missing; `biorep sweep` it again, it goes on where it was"
+        )
     found = curves(plan)
     print(table(found))
     path = plan.folder / "figures" / "strengths.png"

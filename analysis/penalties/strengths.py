@@ -107,7 +107,7 @@ def main(folder: str) -> None:
     plan = read_plan(folder)
     if plan.missing:
         sys.exit(
-            f"{len(plan.missing)} runs of {plan.name} are missing; `biorep sweep` it again, it goes on where it was"
+            f"{len(plan.missing)} runs of {plan.name} are missing: `biorep sweep` goes on where it stopped"
         )
     found = curves(plan)
     print(table(found))

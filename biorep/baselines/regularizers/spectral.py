@@ -108,7 +108,11 @@ def small_batch(samples: int, width: int) -> str:
 
 
 class SpectralPenalty(BasePenalty):
-    """See `spectral_penalty`; the basis is that of the whole training set, refreshed at the start of each epoch."""
+    """See `spectral_penalty`; the basis is that of the whole training set, refreshed at the start of each epoch.
+
+    Within an epoch a network can turn away from the basis. Compare the history's ``penalty_spectral`` over strength with
+    the exact ``value_spectral``: if the former is far below, fewer and larger batches bring them together.
+    """
 
     kind: Literal["spectral"] = "spectral"
     strength: float = setting(1.0, ge=0, description="multiplies the distance from the power law (published: beta)")

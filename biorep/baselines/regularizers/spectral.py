@@ -110,8 +110,8 @@ def small_batch(samples: int, width: int) -> str:
 class SpectralPenalty(BasePenalty):
     """See `spectral_penalty`; the basis is that of the whole training set, refreshed at the start of each epoch.
 
-    Within an epoch a network can turn away from the basis. Compare the history's ``penalty_spectral`` over strength with
-    the exact ``value_spectral``: if the former is far below, fewer and larger batches bring them together.
+    Within an epoch a network can turn away from the basis: then ``penalty_spectral`` over strength is far below the
+    exact ``value_spectral`` of the history. A refresh after fewer steps, that is larger batches, brings them together.
     """
 
     kind: Literal["spectral"] = "spectral"

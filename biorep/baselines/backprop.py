@@ -81,7 +81,9 @@ class Backprop(DifferentiableNetwork):
         description="stop after the epoch that reaches this accuracy on validation images",
     )
     evaluate: int = setting(500, ge=0, description="images on which the history records exact values; 0: none")
-    evaluate_every: int = setting(1, ge=1, description="epochs between two records of exact values")
+    evaluate_every: int | None = setting(
+        None, ge=1, description="epochs between two records of exact values; null: as many as make about 20 of them"
+    )
 
     @field_validator("penalties")
     @classmethod

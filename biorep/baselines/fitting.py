@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from biorep.baselines.backprop import Backprop
 
 
+#: Exact values of a training that are recorded if nothing else is asked for: they cost as much as an epoch of a few
+#: thousand images.
+RECORDS = 20
+
+
 def fit(
     network: Backprop, dataset: xr.Dataset, *, seed: int, run: RunContext, validation: xr.Dataset | None
 ) -> xr.Dataset:
@@ -148,7 +153,7 @@ def _watch(network: Backprop, parts: list[Part], dataset: xr.Dataset, device: st
         whole,
         network.penalties,
         parts,
-        every=network.evaluate_every,
+        every=network.evaluate_every or max(1, network.epochs // RECORDS),
         epochs=network.epochs,
         stop_accuracy=network.stop_accuracy,
         together=together,

@@ -164,7 +164,7 @@ def test_mistakes_in_a_case_name_the_line_of_the_case(write):
             r":5: 'network.kind': unknown network kind 'krotov-hopfeld'; did you mean",
         ),
         ("digits", "digit", r"unknown dataset 'digit'; did you mean 'digits'\?"),
-        ("  kind: krotov-hopfield\n", "", r":4: key 'network.kind' is missing. Available: competing-rates, "),
+        ("  kind: krotov-hopfield\n", "", r":4: key 'network.kind' is missing. Available: cnn, competing-rates, "),
         ("name: small", "name: stages", "cannot be called 'stages'"),
         ("units: 50", "units: 50\nreadout: null", "robustness needs a readout"),
         ("units: 50", "units: 50\nreadout: {source: own}", "'krotov-hopfield' learns no classes"),

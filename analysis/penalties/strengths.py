@@ -106,9 +106,7 @@ def main(folder: str) -> None:
     """Print the table of a plan and write the figure beside those of its report."""
     plan = read_plan(folder)
     if plan.missing:
-        sys.exit(
-            f"{len(plan.missing)} runs of {plan.name} are missing: `biorep sweep` goes on where it stopped"
-        )
+        sys.exit(f"{len(plan.missing)} runs of {plan.name} are missing: `biorep sweep` goes on where it stopped")
     found = curves(plan)
     print(table(found))
     path = plan.folder / "figures" / "strengths.png"

@@ -58,6 +58,14 @@ def write_report(folder: str | Path) -> Path:
     return path
 
 
+def save_figure(plan: PlanRecord, name: str, figure: Figure) -> Path:
+    """Write a figure of a program in `analysis` beside those of the plan's page and return its path."""
+    path = plan.folder / "figures" / f"{safe_name(name)}.png"
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=200)
+    return path
+
+
 #: Networks that the figures of a page show; a study of more has its table, and its Dataset for figures of its own.
 MOST_SHOWN = 8
 

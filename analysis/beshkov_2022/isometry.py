@@ -22,19 +22,20 @@ from biorep import datasets
 from biorep.batch.recipe import DatasetChoice
 from biorep.geometry import within_class_isometry
 from biorep.plot.style import new_figure, styled
+from biorep.report import save_figure
 from biorep.store import Stages, read_plan
-from biorep.store.summary import by_network, estimate
+from biorep.store.summary import accuracies, by_network, estimate
 
 Results = Mapping[str, Sequence[xr.Dataset]]
 
 
-def table(results: Results, accuracies: Mapping[str, Sequence[float]]) -> str:
+def table(results: Results, correct: Mapping[str, Sequence[float]]) -> str:
     """Return one line per network, and the correlation of every seed."""
     width = max(map(len, results))
     lines = [f"{'':<{width}}  seeds    test accuracy     correlation  by seed"]
     for name, members in results.items():
         values = [float(one["mean_pearson"]) for one in members]
-        cells = estimate(list(accuracies[name])).text(4), estimate(values).text(3)
+        cells = estimate(list(correct[name])).text(4), estimate(values).text(3)
         each = " ".join(f"{value:.3f}" for value in values)
         lines.append(f"{name:<{width}}  {len(members):>5}  {cells[0]:>15}  {cells[1]:>14}  {each}")
     return "\n".join(lines)
@@ -61,20 +62,16 @@ def draw(results: Results) -> Figure:
 def main(folder: str) -> None:
     """Print the table of a plan and write the figure beside those of its report."""
     plan = read_plan(folder)
-    stages, results, accuracies = Stages(plan.root), {}, {}
-    for name, runs in by_network(plan).items():
-        results[name], accuracies[name] = [], []
+    stages, groups = Stages(plan.root), by_network(plan)
+    results: dict[str, list[xr.Dataset]] = {name: [] for name in groups}
+    for name, runs in groups.items():
         for run in runs:
             choice = DatasetChoice.model_validate(run.recipe["dataset"])
             images = datasets.load(choice.name, "test", **choice.options())
             code = stages.load("representation", run.stages["representation"])
             results[name].append(within_class_isometry(code, images))
-            accuracies[name].append(float(stages.load("readout", run.stages["readout"])["test_accuracy"]))
-    print(table(results, accuracies))
-    path = plan.folder / "figures" / "isometry.png"
-    path.parent.mkdir(exist_ok=True)
-    draw(results).savefig(path, dpi=200)
-    print(path)
+    print(table(results, {name: accuracies(stages, runs) for name, runs in groups.items()}))
+    print(save_figure(plan, "isometry", draw(results)))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import numpy as np
 
 from biorep.networks.base import report_of
 from biorep.plot import learning_curves
+from biorep.report import save_figure
 from biorep.store import PlanRecord, RunRecord, Stages, read_plan
 from biorep.store.summary import by_network, by_training, estimate
 
@@ -71,10 +72,7 @@ def main(folder: str) -> None:
     groups = {
         name: [stages.load("state", run.stages["state"]) for run in runs] for name, runs in by_training(plan).items()
     }
-    path = plan.folder / "figures" / "learning.png"
-    path.parent.mkdir(exist_ok=True)
-    learning_curves(groups).savefig(path, dpi=200)
-    print(path)
+    print(save_figure(plan, "learning", learning_curves(groups)))
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from biorep.plot.style import new_figure, styled
+from biorep.report import save_figure
 from biorep.spectra import law_deviation
 from biorep.store import Stages, read_plan
-from biorep.store.summary import by_network, estimate
+from biorep.store.summary import accuracies, by_network, estimate
 
 Spectra = Mapping[str, Sequence[xr.Dataset]]
 
@@ -39,13 +40,13 @@ def deviation(spectrum: xr.Dataset) -> float:
     return law_deviation(spectrum, anchor=first, first=first, last=last)
 
 
-def table(spectra: Spectra, accuracies: Mapping[str, Sequence[float]]) -> str:
+def table(spectra: Spectra, correct: Mapping[str, Sequence[float]]) -> str:
     """Return one line per network, mean and half of the 95 % t-interval over its seeds."""
     width = max(map(len, spectra))
     lines = [f"{'':<{width}}  seeds   test accuracy        exponent  deviation (decades)"]
     for name, members in spectra.items():
         cells = (
-            estimate(list(accuracies[name])).text(4),
+            estimate(list(correct[name])).text(4),
             estimate([float(one["alpha"]) for one in members]).text(3),
             estimate([deviation(one) for one in members]).text(3),
         )
@@ -88,15 +89,8 @@ def main(folder: str) -> None:
     plan = read_plan(folder)
     stages, groups = Stages(plan.root), by_network(plan)
     spectra = {name: [stages.load("spectrum", run.stages["spectrum"]) for run in runs] for name, runs in groups.items()}
-    accuracies = {
-        name: [float(stages.load("readout", run.stages["readout"])["test_accuracy"]) for run in runs]
-        for name, runs in groups.items()
-    }
-    print(table(spectra, accuracies))
-    path = plan.folder / "figures" / "spectra_against_target.png"
-    path.parent.mkdir(exist_ok=True)
-    draw(spectra).savefig(path, dpi=200)
-    print(path)
+    print(table(spectra, {name: accuracies(stages, runs) for name, runs in groups.items()}))
+    print(save_figure(plan, "spectra_against_target", draw(spectra)))
 
 
 if __name__ == "__main__":

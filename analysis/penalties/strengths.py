@@ -18,8 +18,9 @@ import numpy as np
 import xarray as xr
 
 from biorep.plot import strength_curves
+from biorep.report import save_figure
 from biorep.store import PlanRecord, RunRecord, Stages, read_plan
-from biorep.store.summary import by_network, estimate
+from biorep.store.summary import accuracies, by_network, estimate
 
 #: Points of accuracy that the chosen strength may cost.
 COST = 0.01
@@ -39,11 +40,6 @@ def penalty(run: RunRecord) -> tuple[str, str, float]:
 def final(stages: Stages, runs: list[RunRecord], variable: str) -> list[float]:
     """Return the last recorded value of a variable of the history, by seed."""
     return [float(stages.load("state", run.stages["state"])[variable][-1]) for run in runs]
-
-
-def accuracies(stages: Stages, runs: list[RunRecord]) -> list[float]:
-    """Return the test accuracies, by seed."""
-    return [float(stages.load("readout", run.stages["readout"])["test_accuracy"]) for run in runs]
 
 
 def curves(plan: PlanRecord) -> dict[str, xr.Dataset]:
@@ -109,10 +105,7 @@ def main(folder: str) -> None:
         sys.exit(f"{len(plan.missing)} runs of {plan.name} are missing: `biorep sweep` goes on where it stopped")
     found = curves(plan)
     print(table(found))
-    path = plan.folder / "figures" / "strengths.png"
-    path.parent.mkdir(exist_ok=True)
-    strength_curves(found).savefig(path, dpi=200)
-    print(path)
+    print(save_figure(plan, "strengths", strength_curves(found)))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from biorep.networks.base import report_of
 from biorep.networks.spiking import SpikingNetwork
 from biorep.plot import receptive_fields, tuning_summary
 from biorep.plot.style import new_figure, styled
-from biorep.resources import safe_name
+from biorep.report import save_figure
 from biorep.store import Stages, read_plan
 from biorep.tuning import fit_gabors, tuning
 
@@ -85,8 +85,6 @@ def plot_training(state: xr.Dataset, tuned: xr.Dataset, fits: xr.Dataset, *, tit
 def main(folder: str) -> None:
     """Measure every run of a plan, print the numbers and write the figures beside those of the report."""
     plan = read_plan(folder)
-    target = plan.folder / "figures"
-    target.mkdir(exist_ok=True)
     for run in plan.runs:
         state = Stages(plan.root).load("state", run.stages["state"])
         net = network(**run.recipe["network"])
@@ -101,9 +99,7 @@ def main(folder: str) -> None:
             "training": plot_training(state, tuned, fits, title=run.name),
         }
         for name, figure in figures.items():
-            path = target / f"{safe_name(f'sailnet-{name}-{run.name}')}.png"
-            figure.savefig(path, dpi=200)
-            print(f"  {path}")
+            print(f"  {save_figure(plan, f'sailnet-{name}-{run.name}', figure)}")
 
 
 if __name__ == "__main__":

@@ -86,6 +86,11 @@ def by_training(plan: PlanRecord) -> dict[str, list[RunRecord]]:
     return found
 
 
+def accuracies(stages: Stages, runs: list[RunRecord]) -> list[float]:
+    """Return the test accuracy of each run."""
+    return [float(stages.load("readout", run.stages["readout"])["test_accuracy"]) for run in runs]
+
+
 def summary(plan: PlanRecord) -> list[Row]:
     """Return one row per group of `by_network`."""
     stages = Stages(plan.root)

@@ -21,158 +21,30 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
-
-import biorep
-from biorep.context import RunContext
-from biorep.engines.chunks import Feeder, Progress, Showing
-from biorep.engines.counter import draw_key
-from biorep.engines.presentation import Circuit
-from biorep.errors import DataError
-from biorep.networks.base import flat_images
-from biorep.networks.spiking import SpikingNetwork, feeder
-
-INPUTS, EPOCH = 784, 60_000
-#: Presentations before the clock starts, and in one timed chunk of ours.
-TRAINED, TIMED = 250, 250
-#: Presentations in one timed chunk of a peer, and chunks per process.
-PEER_TIMED, PEER_CHUNKS = 20, 3
-PEERS = {"ngc-learn": ("ngclearn", "peer_ngclearn.py", 12), "BindsNET": ("bindsnet", "peer_bindsnet.py", 40)}
-ENGINE = RunContext(engine="cpp_standalone")
-MEGA, GIGA = 1e6, 1e9
-
-Key = tuple[str, int, str]  #: contender or protocol, units, what is timed
-Spent = dict[Key, list[float]]
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """Time of a presentation, and the targets for it in ms by verb and number of units."""
-
-    name: str
-    settings: dict[str, Any]
-    targets: dict[str, dict[int, float]]
-
-
-PROTOCOLS = (
-    Protocol(
-        "250 steps",
-        {"step": 1.0, "stimulus": 250.0, "rest": 0.0, "reset_between": True},
-        {"train": {100: 0.78, 400: 2.15}, "infer": {100: 0.51, 400: 1.14}},
-    ),
-    Protocol(
-        "1000 steps",
-        {"step": 0.5, "stimulus": 350.0, "rest": 150.0},
-        {"train": {100: 1.8, 400: 4.3}, "infer": {100: 1.3, 400: 2.8}},
-    ),
+from spiking_cases import (
+    PEER_CHUNKS,
+    PEER_TIMED,
+    PEERS,
+    PROTOCOLS,
+    TIMED,
+    TRAINED,
+    Case,
+    Measured,
+    dataset,
+    draw_keys,
+    input_spikes,
 )
+from spiking_tables import print_profile, print_speed
 
-
-def dataset() -> tuple[str, xr.Dataset]:
-    """Return an epoch of images and where they are from."""
-    try:
-        return "MNIST", biorep.datasets.load("mnist", "train+validation")
-    except DataError:
-        generator = np.random.default_rng(0)
-        shape = (EPOCH, 28, 28)
-        values = (generator.random(shape, np.float32) * (generator.random(shape, np.float32) < 0.2614)).astype("f4")
-        return "sparse random images", biorep.datasets.from_arrays(values)
-
-
-def diehl_cook(units: int, **settings: Any) -> SpikingNetwork:
-    """Return the default spiking network, every image shown once."""
-    network = biorep.network("diehl-cook", units=units, **{"most_tries": 1, "least": 0.0} | settings)
-    assert isinstance(network, SpikingNetwork)
-    return network
-
-
-def cpu_seconds() -> float:
-    """Return the CPU time of this process and of all that it has waited for."""
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-# ------------------------------------------------------------------------------------------------------------ speed
-
-
-class Case:
-    """Our network of one size under one protocol, compiled and trained a little.
-
-    Parameters
-    ----------
-    protocol : Protocol
-    units : int
-    images : (presentation, input) array
-        `TRAINED` to learn from, then `TIMED` for the clock.
-    keys : (presentation, 2) array
-        Keys of their draws.
-    """
-
-    def __init__(self, protocol: Protocol, units: int, images: np.ndarray, keys: np.ndarray):
-        network = diehl_cook(units, **protocol.settings)
-        shown = np.arange(len(images))
-        training = feeder([network], [Showing(images, shown, keys)], INPUTS, learn=True, run=ENGINE)
-        timed = Showing(images, shown[TRAINED:], keys[TRAINED:])
-        inference = feeder([network], [timed], INPUTS, learn=False, run=ENGINE)
-        assert training.layout.slots == inference.layout.slots == TIMED == TRAINED
-        trained, _ = training.chunk(training.start(network.initial(INPUTS, 0)))
-        state = network.learnt(trained.state, INPUTS)
-        frozen = inference.start({**network.at_rest(INPUTS), **network.frozen(state)})
-        #: Feeder and progress from which the same chunk is simulated again and again.
-        self.work: dict[str, tuple[Feeder, Progress]] = {
-            "train": (training, trained),
-            "infer": (inference, frozen),
-            "train, no input": (_without_input(training), trained),
-            "infer, no input": (_without_input(inference), frozen),
-        }
-        self.spikes = {verb: float(self._answers(verb).sum(1).mean()) for verb in ("train", "infer")}
-
-    def _answers(self, verb: str) -> np.ndarray:
-        feed, progress = self.work[verb]
-        return feed.chunk(progress)[1][0].count
-
-    def milliseconds(self, verb: str) -> float:
-        """Return CPU milliseconds per presentation of one chunk."""
-        feed, progress = self.work[verb]
-        before = cpu_seconds()
-        feed.chunk(progress)
-        return 1e3 * (cpu_seconds() - before) / TIMED
-
-
-def _without_input(feed: Feeder) -> Feeder:
-    """Return the same program with all input rates 0."""
-    return replace(feed, parameters={**feed.parameters, "input.peak": np.zeros(())})
-
-
-def input_spikes(protocol: Protocol, images: np.ndarray, keys: np.ndarray) -> float:
-    """Return the input spikes per presentation in a timed chunk: counted; they do not depend on the network."""
-    network = diehl_cook(1, **protocol.settings)
-
-    def build(circuit: Circuit) -> None:
-        import brian2 as b2
-
-        network.build(circuit, False)
-        source = next(group for group in circuit.objects if group.name == "input")
-        circuit.add(b2.SpikeMonitor(source, record=False, name="counted"))
-
-    showing = Showing(images, np.arange(TRAINED, len(images)), keys[TRAINED:])
-    feed = feeder([network], [showing], INPUTS, learn=False, run=ENGINE, build=build)
-    feed.watched = ("counted.count",)
-    feed.chunk(feed.start({**network.at_rest(INPUTS), "feedforward.w": np.zeros(INPUTS)}))
-    feed.program.close()
-    return float(feed.seen["counted.count"].sum()) / TIMED
+from biorep.networks.base import flat_images
 
 
 def ask_peer(python: str, program: str, units: int, images: Path) -> dict[str, Any]:
@@ -190,26 +62,6 @@ def ask_peer(python: str, program: str, units: int, images: Path) -> dict[str, A
         return {"error": (error.stderr.strip().splitlines() or ["no message"])[-1]}
     except (OSError, IndexError, ValueError) as error:
         return {"error": str(error)}
-
-
-@dataclass
-class Measured:
-    """What the rounds have found.
-
-    Parameters
-    ----------
-    spent : dict
-        CPU milliseconds per presentation.
-    spikes : dict
-        Output spikes per presentation.
-    title, remarks : dict
-        Per peer: its name with versions; what else there is to say about it.
-    """
-
-    spent: Spent
-    spikes: dict[Key, float]
-    title: dict[str, str]
-    remarks: dict[str, str]
 
 
 def measure(
@@ -251,109 +103,6 @@ def _take(found: Measured, peer: str, units: int, report: dict[str, Any]) -> Non
     if encoding := report["encoding_cpu_s"]:
         found.spent[peer, units, "encode"].append(1e3 * encoding)
         found.spikes[peer, units, "encode"] = report["input_spikes"]
-
-
-def print_speed(found: Measured, sizes: list[int], inputs: dict[str, float]) -> None:
-    """Print the table of times: ours against the targets, the peers against ours."""
-    middle = {key: statistics.median(values) for key, values in found.spent.items()}
-    for protocol in PROTOCOLS:
-        short = protocol is PROTOCOLS[0]
-        settings = protocol.settings
-        print(
-            f"\n{protocol.name} of {settings['step']} ms ({settings['stimulus']:.0f} ms of image, "
-            f"{settings['rest']:.0f} ms of rest), {inputs[protocol.name]:.0f} input spikes per presentation\n"
-        )
-        print(
-            f"{'':<12}{'N':>4}  " + "".join(f"{verb + ' ms':>10}  {'range':<14}" for verb in ("train", "infer")), end=""
-        )
-        print("  output spikes   target ms, or times ours (target)" if short else "  output spikes   target ms")
-        for units in sizes:
-            print(_row("biorep", (protocol.name, units), found, middle), end="")
-            wishes = (f"{verb} <= {wish[units]}" for verb, wish in protocol.targets.items() if units in wish)
-            print(", ".join(wishes))
-            if not short:
-                continue
-            for peer, (_, _, wish) in PEERS.items():
-                if peer in found.remarks:
-                    print(f"{peer:<12}{units:>4}  {found.remarks[peer]}")
-                    continue
-                ratio = {
-                    verb: middle[peer, units, verb] / middle[protocol.name, units, verb] for verb in ("train", "infer")
-                }
-                print(_row(peer, (peer, units), found, middle), end="")
-                print(f"train {ratio['train']:.1f} (>= {wish}), infer {ratio['infer']:.1f}")
-    for peer, title in found.title.items():
-        encoding = [units for units in sizes if (peer, units, "encode") in middle]
-        apart = "".join(
-            f"; encoding is not in it: {middle[peer, units, 'encode']:.1f} ms on top, "
-            f"{found.spikes[peer, units, 'encode']:.0f} input spikes"
-            for units in encoding[:1]
-        )
-        print(f"\n{peer}: {title}{apart}", end="")
-    print()
-
-
-def _row(name: str, case: tuple[str, int], found: Measured, middle: dict[Key, float]) -> str:
-    cells = []
-    for verb in ("train", "infer"):
-        values = found.spent[*case, verb]
-        cells.append(f"{middle[*case, verb]:>10.2f}  {f'{min(values):.2f}-{max(values):.2f}':<14}")
-    spikes = " / ".join(f"{found.spikes[*case, verb]:.1f}" for verb in ("train", "infer"))
-    return f"{name:<12}{case[1]:>4}  {''.join(cells)}  {spikes:<14}  "
-
-
-# ---------------------------------------------------------------------------------------------------------- profile
-
-#: Bytes that an event moves to or from arrays as long as the weights. Training: the weight is read and written (16),
-#: its target and its number are read (4 each); inference does not write it. The traces of a few hundred neurons and
-#: the queue stay in the first cache and are not counted.
-BYTES = {"train": 24, "infer": 16}
-
-
-def bandwidth(numbers: int) -> float:
-    """Return bytes per second, read and written, of a copy of so many float64."""
-    source, target = np.ones(numbers), np.zeros(numbers)
-    rates = []
-    for _ in range(7):
-        repeats = max(1, int(2e7 / numbers))
-        before = time.process_time()
-        for _ in range(repeats):
-            np.copyto(target, source)
-        rates.append(repeats * (source.nbytes + target.nbytes) / (time.process_time() - before))
-    return statistics.median(rates)
-
-
-def print_profile(found: Measured, sizes: list[int], inputs: dict[str, float]) -> None:
-    """Print what synaptic events cost: the difference that the input spikes make."""
-    middle = {key: statistics.median(values) for key, values in found.spent.items()}
-    large = bandwidth(2**25)
-    print("\nProfile. Events: input spikes x N. Their cost: the time less that of the same program without input.\n")
-    print(
-        f"{'':<12}{'N':>4}  {'':<6}{'ms':>6}  {'no input':>8}  {'events':>8}  {'share':>6}  {'ns/event':>8}  "
-        f"{'GB/s':>6}  of a copy, GB/s: {'as the weights':>15}  {'256 MiB':>8}"
-    )
-    for protocol in PROTOCOLS:
-        for units in sizes:
-            events = inputs[protocol.name] * units
-            near = bandwidth(INPUTS * units)
-            for verb, moved in BYTES.items():
-                whole, silent = (middle[protocol.name, units, name] for name in (verb, f"{verb}, no input"))
-                seconds = (whole - silent) * 1e-3 / events
-                rate = moved / seconds
-                print(
-                    f"{protocol.name:<12}{units:>4}  {verb:<6}{whole:>6.2f}  {silent:>8.2f}  {events:>8.0f}  "
-                    f"{(whole - silent) / whole:>6.0%}  {seconds * 1e9:>8.2f}  {rate / GIGA:>6.1f}  "
-                    f"{'':<17}{near / GIGA:>7.1f} ({rate / near:>4.0%})  {large / GIGA:>8.1f}"
-                )
-            without = middle[protocol.name, units, "train"] - middle[protocol.name, units, "infer"]
-            silent = middle[protocol.name, units, "train, no input"] - middle[protocol.name, units, "infer, no input"]
-            print(f"{'':<18}plasticity: {without:.2f} ms of a training presentation, {silent:.2f} ms without input")
-    print(f"\nBytes of an event: {BYTES['train']} in training, {BYTES['infer']} in inference.")
-
-
-def draw_keys(n: int) -> np.ndarray:
-    """Return the keys of the draws of n presentations."""
-    return np.array([draw_key(0, "diehl-cook", "train", k) for k in range(n)])
 
 
 def load() -> str:

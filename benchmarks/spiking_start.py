@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from spiking import ENGINE, EPOCH, INPUTS, MEGA, cpu_seconds, dataset, diehl_cook, draw_keys
+from spiking_cases import ENGINE, EPOCH, INPUTS, MEGA, cpu_seconds, dataset, diehl_cook, draw_keys
 
 import biorep
 from biorep.engines.chunks import Showing

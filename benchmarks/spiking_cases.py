@@ -1,0 +1,170 @@
+"""What `spiking.py` and `spiking_start.py` measure: protocols, images, networks, and one case of ours."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+import biorep
+from biorep.context import RunContext
+from biorep.engines.chunks import Feeder, Progress, Showing
+from biorep.engines.counter import draw_key
+from biorep.engines.presentation import Circuit
+from biorep.errors import DataError
+from biorep.networks.spiking import SpikingNetwork, feeder
+
+INPUTS, EPOCH = 784, 60_000
+#: Presentations before the clock starts, and in one timed chunk of ours.
+TRAINED, TIMED = 250, 250
+#: Presentations in one timed chunk of a peer, and chunks per process.
+PEER_TIMED, PEER_CHUNKS = 20, 3
+PEERS = {"ngc-learn": ("ngclearn", "peer_ngclearn.py", 12), "BindsNET": ("bindsnet", "peer_bindsnet.py", 40)}
+ENGINE = RunContext(engine="cpp_standalone")
+MEGA, GIGA = 1e6, 1e9
+
+Key = tuple[str, int, str]  #: contender or protocol, units, what is timed
+Spent = dict[Key, list[float]]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Time of a presentation, and the targets for it in ms by verb and number of units."""
+
+    name: str
+    settings: dict[str, Any]
+    targets: dict[str, dict[int, float]]
+
+
+PROTOCOLS = (
+    Protocol(
+        "250 steps",
+        {"step": 1.0, "stimulus": 250.0, "rest": 0.0, "reset_between": True},
+        {"train": {100: 0.78, 400: 2.15}, "infer": {100: 0.51, 400: 1.14}},
+    ),
+    Protocol(
+        "1000 steps",
+        {"step": 0.5, "stimulus": 350.0, "rest": 150.0},
+        {"train": {100: 1.8, 400: 4.3}, "infer": {100: 1.3, 400: 2.8}},
+    ),
+)
+
+
+def dataset() -> tuple[str, xr.Dataset]:
+    """Return an epoch of images and where they are from."""
+    try:
+        return "MNIST", biorep.datasets.load("mnist", "train+validation")
+    except DataError:
+        generator = np.random.default_rng(0)
+        shape = (EPOCH, 28, 28)
+        values = (generator.random(shape, np.float32) * (generator.random(shape, np.float32) < 0.2614)).astype("f4")
+        return "sparse random images", biorep.datasets.from_arrays(values)
+
+
+def diehl_cook(units: int, **settings: Any) -> SpikingNetwork:
+    """Return the default spiking network, every image shown once."""
+    network = biorep.network("diehl-cook", units=units, **{"most_tries": 1, "least": 0.0} | settings)
+    assert isinstance(network, SpikingNetwork)
+    return network
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of all that it has waited for."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+class Case:
+    """Our network of one size under one protocol, compiled and trained a little.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    units : int
+    images : (presentation, input) array
+        `TRAINED` to learn from, then `TIMED` for the clock.
+    keys : (presentation, 2) array
+        Keys of their draws.
+    """
+
+    def __init__(self, protocol: Protocol, units: int, images: np.ndarray, keys: np.ndarray):
+        network = diehl_cook(units, **protocol.settings)
+        shown = np.arange(len(images))
+        training = feeder([network], [Showing(images, shown, keys)], INPUTS, learn=True, run=ENGINE)
+        timed = Showing(images, shown[TRAINED:], keys[TRAINED:])
+        inference = feeder([network], [timed], INPUTS, learn=False, run=ENGINE)
+        assert training.layout.slots == inference.layout.slots == TIMED == TRAINED
+        trained, _ = training.chunk(training.start(network.initial(INPUTS, 0)))
+        state = network.learnt(trained.state, INPUTS)
+        frozen = inference.start({**network.at_rest(INPUTS), **network.frozen(state)})
+        #: Feeder and progress from which the same chunk is simulated again and again.
+        self.work: dict[str, tuple[Feeder, Progress]] = {
+            "train": (training, trained),
+            "infer": (inference, frozen),
+            "train, no input": (_without_input(training), trained),
+            "infer, no input": (_without_input(inference), frozen),
+        }
+        self.spikes = {verb: float(self._answers(verb).sum(1).mean()) for verb in ("train", "infer")}
+
+    def _answers(self, verb: str) -> np.ndarray:
+        feed, progress = self.work[verb]
+        return feed.chunk(progress)[1][0].count
+
+    def milliseconds(self, verb: str) -> float:
+        """Return CPU milliseconds per presentation of one chunk."""
+        feed, progress = self.work[verb]
+        before = cpu_seconds()
+        feed.chunk(progress)
+        return 1e3 * (cpu_seconds() - before) / TIMED
+
+
+def _without_input(feed: Feeder) -> Feeder:
+    """Return the same program with all input rates 0."""
+    return replace(feed, parameters={**feed.parameters, "input.peak": np.zeros(())})
+
+
+def input_spikes(protocol: Protocol, images: np.ndarray, keys: np.ndarray) -> float:
+    """Return the input spikes per presentation in a timed chunk: counted; they do not depend on the network."""
+    network = diehl_cook(1, **protocol.settings)
+
+    def build(circuit: Circuit) -> None:
+        import brian2 as b2
+
+        network.build(circuit, False)
+        source = next(group for group in circuit.objects if group.name == "input")
+        circuit.add(b2.SpikeMonitor(source, record=False, name="counted"))
+
+    showing = Showing(images, np.arange(TRAINED, len(images)), keys[TRAINED:])
+    feed = feeder([network], [showing], INPUTS, learn=False, run=ENGINE, build=build)
+    feed.watched = ("counted.count",)
+    feed.chunk(feed.start({**network.at_rest(INPUTS), "feedforward.w": np.zeros(INPUTS)}))
+    feed.program.close()
+    return float(feed.seen["counted.count"].sum()) / TIMED
+
+
+def draw_keys(n: int) -> np.ndarray:
+    """Return the keys of the draws of n presentations."""
+    return np.array([draw_key(0, "diehl-cook", "train", k) for k in range(n)])
+
+
+@dataclass
+class Measured:
+    """What the rounds have found.
+
+    Parameters
+    ----------
+    spent : dict
+        CPU milliseconds per presentation.
+    spikes : dict
+        Output spikes per presentation.
+    title, remarks : dict
+        Per peer: its name with versions; what else there is to say about it.
+    """
+
+    spent: Spent
+    spikes: dict[Key, float]
+    title: dict[str, str]
+    remarks: dict[str, str]

@@ -2,7 +2,8 @@
 
 `presentation` is what a builder gets: clocks, inputs, counters and the slot protocol. `programs` is the one interface
 of all engines, `runtime` and `standalone` keep it; `chunks` feeds images to a program. `cache` keeps binaries,
-`counter` makes random numbers that are the same everywhere, `cuda` and `unity` serve brian2cuda.
+`counter` makes random numbers that are the same everywhere, `subnormals` keeps tiny numbers cheap, `cuda` and `unity`
+serve brian2cuda.
 """
 
 from __future__ import annotations

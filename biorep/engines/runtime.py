@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from biorep.engines.programs import Arrays, Blueprint, Report, brian_device
+from biorep.engines.subnormals import flushed
 
 
 class RuntimeProgram:
@@ -31,7 +32,7 @@ class RuntimeProgram:
         tables = {name: values.pop(f"{name}.values", None) for name in ("images", "keys")}
         shapes = {"images": (layout.rows, layout.inputs), "keys": (layout.rows, 2)}
         tables = {name: None if t is None else np.reshape(t, shapes[name]) for name, t in tables.items()}
-        with self._device():
+        with self._device(), flushed():
             circuit = self.blueprint.circuit(**tables)
             network = circuit.network()
             for name, value in values.items():

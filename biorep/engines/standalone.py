@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from biorep.engines import cache
+from biorep.engines import cache, subnormals
 from biorep.engines.programs import Arrays, Blueprint, Report, brian_device
 from biorep.errors import ConfigError, NumericalError, StoreError
 
@@ -77,6 +77,7 @@ class StandaloneProgram:
 
         circuit = blueprint.circuit(single=single)
         network = circuit.network()
+        device.insert_code("before_start", subnormals.CODE)
         network.run(circuit.duration, namespace={}, report=REPORT, report_period=1 * b2.second)
         try:
             device.build(directory=str(self.project), compile=False, run=False)

@@ -20,8 +20,10 @@ from biorep.errors import ConfigError, choose
 if TYPE_CHECKING:
     from distributed import Client
 
+#: Only this machine reaches what a local sweep listens on.
+LOOPBACK = "127.0.0.1"
 #: Of the scheduler's own pages, which cannot be left out: a fixed port would warn when two sweeps run at once.
-ANY_PORT = "127.0.0.1:0"
+ANY_PORT = f"{LOOPBACK}:0"
 #: What limits the libraries in a worker to one thread; must be there before they are loaded.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 #: Dask resource that a run on a GPU takes.
@@ -101,6 +103,7 @@ def _local(workers: int, device: str, options: dict[str, Any]) -> Any:
     if not device.startswith("cuda"):
         return LocalCluster(
             n_workers=workers,
+            host=LOOPBACK,
             threads_per_worker=1,
             processes=True,
             dashboard_address=ANY_PORT,
@@ -112,6 +115,7 @@ def _local(workers: int, device: str, options: dict[str, Any]) -> Any:
         f"gpu{index}": {
             "cls": Nanny,
             "options": {
+                "host": LOOPBACK,  # without it nanny and worker listen to the whole network
                 "nthreads": 1,
                 "memory_limit": 0,
                 "resources": {GPU: 1},
@@ -120,7 +124,7 @@ def _local(workers: int, device: str, options: dict[str, Any]) -> Any:
         }
         for index in range(min(workers, _gpus()))
     }
-    scheduler = {"cls": Scheduler, "options": {"dashboard_address": ANY_PORT, "dashboard": False, "host": "127.0.0.1"}}
+    scheduler = {"cls": Scheduler, "options": {"dashboard_address": ANY_PORT, "dashboard": False, "host": LOOPBACK}}
     return SpecCluster(scheduler=scheduler, workers=specification)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -282,3 +283,37 @@ def test_every_worker_has_a_gpu_of_its_own(monkeypatch):
         assert sorted(seen.values()) == ["0", "1"]
         task = client.submit(mine, resources={clusters.GPU: 1}, pure=False)
         assert task.result(timeout=60) in ("0", "1")
+
+
+def listening():
+    """Return the addresses, in hexadecimal, that this process and its descendants listen on."""
+    family = {os.getpid()}
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    while grown := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= grown
+    sockets = set()
+    for pid in family:
+        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                sockets.add(os.readlink(descriptor))
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            cells = line.split()
+            if cells[3] == "0A" and f"socket:[{cells[9]}]" in sockets:
+                found.append(cells[1].partition(":")[0])
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/net"), reason="needs /proc")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_local_sweep_listens_to_this_machine_alone(monkeypatch, device):
+    monkeypatch.setattr(clusters, "_gpus", lambda: 1)
+    with clusters.cluster("local", 1, device=device) as client:
+        clusters.wait_for_workers(client)
+        found = listening()
+    assert len(found) >= 3  # scheduler, nanny, worker
+    assert set(found) == {"0100007F"}  # 127.0.0.1

@@ -122,7 +122,8 @@ class Pipeline:
         own = plan.source == "own" or (plan.source == "auto" and recipe.network.has_readout)
         payload = self._code()
         source = "trained" if plan.source == "auto" else plan.source
-        payload["readout"] = "own" if own else {**plan.hash_payload(), "source": source}
+        chosen = {} if plan.images is None else {"images": plan.images}
+        payload["readout"] = {"source": "own", **chosen} if own else {**plan.hash_payload(), "source": source}
 
         def make(run: RunContext) -> xr.Dataset:
             train = self._encoded(recipe.dataset.fit_on, "response", plan.images)
@@ -130,7 +131,8 @@ class Pipeline:
                 state = self._result("state")
                 names = ["readout_weights", "readout_bias"]
                 fitted = state[names]
-                fitted["fitted_stimulus_id"] = ("fitted", train["stimulus_id"].values)
+                learnt = self._load(recipe.dataset.fit_on)["stimulus_id"].values  # all, however many `train` has
+                fitted["fitted_stimulus_id"] = ("fitted", learnt)
                 fitted.attrs = {"neuroids": state.sizes["neuroid"]}
             else:
                 fitted = plan.fit(train, seed=recipe.seed, run=run)
@@ -232,7 +234,8 @@ class Pipeline:
 
     def _code(self) -> dict[str, Any]:
         """Return what identifies the code of the frozen network: its state, and how it answers."""
-        return {"state": self.keys["state"], "encoding": self.recipe.network.hash_payload("encode")}
+        code = {"state": self.keys["state"], "encoding": self.recipe.network.hash_payload("encode")}
+        return code if self.recipe.repeats is None else {**code, "repeats": self.recipe.repeats}
 
     def _result(self, kind: str) -> xr.Dataset:
         return self._once((kind, self.keys[kind]), lambda: self.stages.load(kind, self.keys[kind]))
@@ -249,8 +252,6 @@ class Pipeline:
     def _encoding(self, split: str, layer: Layer, images: int | None = None) -> dict[str, Any]:
         """Return what identifies a representation."""
         payload = {**self._code(), "split": split, "layer": layer, "engine": self.network_engine}
-        if self.recipe.repeats is not None:
-            payload["repeats"] = self.recipe.repeats
         return payload if images is None else {**payload, "images": images}
 
     def _encoded(self, split: str, layer: Layer, count: int | None = None) -> xr.Dataset:

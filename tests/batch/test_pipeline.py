@@ -67,6 +67,29 @@ def test_only_what_changes_is_made_again(recipe_file, tmp_path, override, remade
     assert _made(lines) == remade
 
 
+def _keys(tmp_path, text):
+    (tmp_path / "k.yaml").write_text(text)
+    (planned,) = batch.read(tmp_path / "k.yaml").runs
+    return batch.Pipeline(planned, tmp_path / "out", RunContext(), print).plan()
+
+
+def test_the_number_of_repeats_reaches_whatever_is_made_of_them(tmp_path):
+    text = "name: k\ndataset: {name: digits}\nnetwork: {kind: diehl-cook, units: 5}\n"
+    one, seven = (_keys(tmp_path, f"{text}repeats: {repeats}\n") for repeats in (1, 7))
+    assert one["state"] == seven["state"]
+    assert {kind for kind in one if one[kind] == seven[kind]} == {"state"}
+
+
+def test_a_readout_of_its_own_is_scored_on_the_images_asked_for_and_owns_all_it_has_learnt(tmp_path):
+    text = TEXT.replace(TEXT.splitlines()[3], "network: {kind: mlp, hidden: [5], epochs: 1}")
+    keys = [_keys(tmp_path, f"{text}readout: {{images: {images}}}\n") for images in (50, 100)]
+    assert [kind for kind in keys[0] if keys[0][kind] == keys[1][kind]] == ["state", "representation", "spectrum"]
+    record, _ = _run(tmp_path / "k.yaml", tmp_path / "out", "readout.images=50")
+    readout = Stages(tmp_path / "out").load("readout", record.runs[0].stages["readout"])
+    learnt = biorep.datasets.load("digits", "train", limit=200)["stimulus_id"].values
+    assert set(readout["fitted_stimulus_id"].values) == set(learnt)
+
+
 def test_how_a_network_answers_does_not_train_it_again(recipe_file, tmp_path):
     _run(recipe_file, tmp_path / "out")
     for override in ("network.power=2", "network.inference=plain"):

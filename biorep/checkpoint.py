@@ -1,12 +1,15 @@
-"""Checkpoints of long trainings: arrays in one file in a folder of the run, replaced whole."""
+"""Checkpoints of long trainings: one file in a folder of the run, replaced whole.
+
+The file is one of torch, read without running any code of it (``weights_only``): tensors, numbers, strings, and lists
+and dictionaries of these. Arrays travel as tensors.
+"""
 
 from __future__ import annotations
 
 import time
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +18,11 @@ from biorep.context import RunContext
 
 
 class Checkpoint:
-    """The arrays with which a training goes on; without a folder nothing is saved.
+    """The values with which a training goes on; without a folder nothing is saved.
 
     Parameters
     ----------
-    run : RunContext
+    context : RunContext
         Its `checkpoint` is the folder and its `checkpoint_every` the seconds between two checkpoints.
     name : str
         Name of the file, without suffix.
@@ -27,35 +30,42 @@ class Checkpoint:
         What the checkpoint belongs to, see `biorep.context.identity`: those of other trainings are ignored.
     """
 
-    def __init__(self, run: RunContext, name: str, key: str):
+    def __init__(self, context: RunContext, name: str, key: str):
         self.key = key
-        self.path: Path | None = run.checkpoint / f"{name}.npz" if run.checkpoint else None
-        self.every, self.last = run.checkpoint_every, time.monotonic()
+        self.path: Path | None = context.checkpoint / f"{name}.pt" if context.checkpoint else None
+        self.every, self.last = context.checkpoint_every, time.monotonic()
 
-    def load(self) -> dict[str, np.ndarray] | None:
-        """Return the arrays saved last, or None: there are none, they are damaged, or of another training."""
+    def load(self) -> dict[str, Any] | None:
+        """Return the values saved last, or None: there are none, they are damaged, or of another training."""
         if self.path is None or not self.path.is_file():
             return None
+        import torch
+
         try:
-            with np.load(self.path, allow_pickle=False) as saved:
-                arrays = {name: saved[name] for name in saved.files}
-        except (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error):
+            # On the CPU: what takes the values moves them, and the GPU of the killed training may be another one.
+            saved = torch.load(self.path, weights_only=True, map_location="cpu")
+            if saved["key"] != self.key:
+                return None
+            return {**saved["values"], **{name: tensor.numpy() for name, tensor in saved["arrays"].items()}}
+        except Exception:  # damaged: torch raises whatever its unpickler meets; the training starts anew
             return None
-        return arrays if str(arrays.pop("key", "")) == self.key else None
 
     def due(self) -> bool:
         """Return whether it is time to save."""
         return self.path is not None and time.monotonic() - self.last >= self.every
 
-    def save(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Save arrays under their names."""
+    def save(self, values: Mapping[str, Any]) -> None:
+        """Save values under their names: arrays, tensors, numbers, strings, and lists and dictionaries of these."""
+        import torch
+
         assert self.path is not None
-
-        def write(path: Path) -> None:
-            with open(path, "wb") as file:
-                np.savez(file, key=np.asarray(self.key), **arrays)  # type: ignore[arg-type]
-
-        write_with(self.path, write)
+        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray | np.generic)}
+        saved = {
+            "key": self.key,
+            "values": {name: value for name, value in values.items() if name not in arrays},
+            "arrays": {name: torch.from_numpy(np.array(value, order="C")) for name, value in arrays.items()},
+        }
+        write_with(self.path, lambda path: torch.save(saved, path))
         self.last = time.monotonic()
 
     def remove(self) -> None:

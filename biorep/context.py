@@ -1,7 +1,7 @@
 """Where and how a piece of work runs: device, checkpoint folder, progress.
 
 A `RunContext` changes how fast a result comes and what the user sees meanwhile, never the result itself; the
-resolved engine, which may change it in the last bits, enters the hash of a stage (see `biorep.batch`).
+resolved engine, which may change it in the last bits, enters the hash of a stage (see `biorep.lab.batch`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import numpy as np
 
 from biorep.errors import ConfigError
+from biorep.progress import Meter, report_progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +57,14 @@ class RunContext:
     def torch_device(self) -> str:
         """Return the resolved torch device; raise `ConfigError` if it is not there."""
         return resolve_device(self.device)
+
+    def torch_engine(self) -> str:
+        """Return what runs torch, as it enters the keys of results: ``torch-cpu`` or ``torch-cuda``.
+
+        A device that is named is believed: it may be that of another machine.
+        """
+        device = self.torch_device() if self.device == "auto" else self.device
+        return f"torch-{device.partition(':')[0]}"
 
     def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
         """Iterate over `items` and report progress: a bar on a terminal, plain lines otherwise."""
@@ -117,37 +126,26 @@ def resolve_device(device: str) -> str:
     raise ConfigError(f"device {device!r} is unknown. Allowed: 'auto', 'cpu', 'cuda', 'cuda:<index>'.")
 
 
-def report_progress[T](items: Iterable[T], label: str, total: int, stream: TextIO | None = None) -> Iterator[T]:
-    """Yield `items` and report how many are done."""
-    with Meter(label, total, stream) as meter:
-        for done, item in enumerate(items, 1):
-            yield item
-            meter.show(done)
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread while the block runs: results depend on the number of threads in their last digits."""
+    from threadpoolctl import threadpool_limits
 
-
-class Meter(contextlib.AbstractContextManager["Meter"]):
-    """Reports progress: a tqdm bar on a terminal, else a line every 5 % that is at least 2 s old, or 60 s."""
-
-    def __init__(self, label: str, total: int, stream: TextIO | None = None):
-        self.label, self.total, self.stream = label, max(total, 1), stream or sys.stderr
-        self.start = self.last = time.monotonic()
-        self.shown, self.bar = 0.0, None
-        if self.stream.isatty():
-            from tqdm import tqdm
-
-            self.bar = tqdm(desc=label, total=total, file=self.stream, leave=False)
-
-    def show(self, done: int) -> None:
-        """Report that `done` of the total are done."""
-        if self.bar is not None:
-            self.bar.update(done - self.bar.n)
-            return
-        now, share = time.monotonic(), done / self.total
-        if done and ((share - self.shown >= 0.05 and now - self.last >= 2.0) or now - self.last >= 60.0):
-            left = (now - self.start) * (1 / share - 1)
-            print(f"  {self.label}: {100 * share:.0f} %, about {left:.0f} s left", file=self.stream, flush=True)
-            self.last, self.shown = now, share
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # for libraries that are loaded later
+    before = {name: os.environ.get(name) for name in names}
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch is not None else None
+    os.environ.update(dict.fromkeys(names, "1"))
+    if torch is not None:
+        torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        if torch is not None:
+            torch.set_num_threads(threads)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

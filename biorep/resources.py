@@ -1,7 +1,8 @@
-"""Where `models/` and `data/` are: inside an installed wheel, or beside the package in a checkout."""
+"""Where things are: `models/` and `data/`, in an installed wheel or a checkout; the user's cache; names of files."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -43,3 +44,17 @@ def checkout() -> Path | None:
     """Return the root of the checkout that this package runs from, or None if it is installed."""
     root = PACKAGE.parent
     return root if (root / "pyproject.toml").is_file() and (root / "models").is_dir() else None
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder, for data sets and compiled programs (``~/.cache/biorep`` on Linux)."""
+    import pooch
+
+    return Path(pooch.os_cache("biorep"))
+
+
+def shown(path: Path) -> Path:
+    """Return a path as people write it here: relative if it is below the working directory."""
+    with contextlib.suppress(ValueError, OSError):
+        return path.relative_to(Path.cwd())
+    return path

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biorep.errors import DataError, NumericalError, SplitError
+from biorep import rng
+from biorep.errors import ConfigError, DataError, NumericalError, SplitError
 
 if TYPE_CHECKING:
     import xarray as xr
 
 SPLITS = ("train", "validation", "test")
-#: Kinds of results, in the order in which they are made.
-KINDS = ("state", "representation", "readout", "surrogate", "spectrum", "robustness")
 
 
 def describe(data: xr.Dataset, names: Mapping[str, tuple[str, str]]) -> xr.Dataset:
@@ -113,6 +112,17 @@ def require_disjoint(stimuli: Collection[str], fitted: Collection[str], purpose:
             f"{purpose}: {len(common)} of {len(stimuli)} stimuli were used for fitting (for example "
             f"{min(common)!r}). Use the test split, or pass allow_seen=True to measure the training accuracy."
         )
+
+
+def subset(dataset: xr.Dataset, count: int | None) -> xr.Dataset:
+    """Return the first `count` presentations of a permutation that depends on their number alone; None: all."""
+    if count is None:
+        return dataset
+    if count < 1:
+        raise ConfigError(f"the number of images must be at least 1, got {count}")
+    n = dataset.sizes["presentation"]
+    order = rng.stream(0, "limit", n).permutation(n)[:count]
+    return dataset.isel(presentation=np.sort(order))
 
 
 def label_names(dataset: xr.Dataset) -> list[str]:

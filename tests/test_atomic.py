@@ -18,7 +18,7 @@ import xarray as xr
 
 from biorep import atomic
 from biorep.errors import StoreError
-from biorep.store import Stages
+from biorep.lab.store import Stages
 
 
 def _names(folder):
@@ -204,7 +204,7 @@ def test_a_stage_whose_manifest_cannot_be_written_is_not_finished(tmp_path, monk
         with pytest.raises(StoreError, match=r"manifest\.json: the disk is full"):
             stages.save("spectrum", "k", result, config={}, seconds=0)
     assert not stages.done("spectrum", "k")
-    assert _names(tmp_path) == ["stages/spectrum/k/spectrum.nc"]
+    assert _names(tmp_path) == ["stages/spectrum/k/spectrum.nc", "stages/spectrum/k/stage.json"]
     stages.save("spectrum", "k", result, config={}, seconds=0)
     assert stages.done("spectrum", "k")
 
@@ -214,7 +214,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np, xarray as xr
 from biorep.errors import StoreError
-from biorep.store import Stages
+from biorep.lab.store import Stages
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 root = Path(sys.argv[1])
@@ -246,7 +246,8 @@ def test_a_netcdf_file_that_outgrows_the_disk_leaves_nothing(tmp_path):
     assert lines[0].startswith(f"StoreError cannot write {path}: ")
     assert "with --out FOLDER" in lines[0]
     assert lines[1:] == [
-        "files ['stages/state/first/manifest.json', 'stages/state/first/state.nc']",
+        "files ['stages/state/first/manifest.json', 'stages/state/first/stage.json', 'stages/state/first/state.nc', "
+        "'stages/state/second/stage.json']",
         "done True False",
         "repeated True True",
     ]

@@ -13,9 +13,10 @@ from biorep import datasets, errors, schema
 from biorep.context import RunContext, resolve_device
 from biorep.datasets import registry
 from biorep.errors import BiorepError, ConfigError, DataError, NumericalError, SplitError, choose, did_you_mean
-from biorep.networks.random_features import RandomFeatures
+from biorep.networks.controls.random_features import RandomFeatures
+from biorep.tables import DATASETS
 
-DATASETS = "cifar10, digits, fashion-mnist, mnist, natural-patches"
+KNOWN = "cifar10, digits, fashion-mnist, gratings, mnist, natural-patches"
 
 
 def _message(error, function, *arguments, **options):
@@ -73,9 +74,8 @@ def test_all_errors_for_users_have_one_base():
 
 
 def test_unknown_dataset():
-    expected = f"unknown dataset 'mnits'; did you mean 'mnist'? Available: {DATASETS}."
+    expected = f"unknown dataset 'mnits'; did you mean 'mnist'? Available: {KNOWN}."
     assert _message(ConfigError, datasets.load, "mnits") == expected
-    assert _message(ConfigError, datasets.fingerprint, "mnits") == expected
 
 
 def test_unknown_split():
@@ -87,7 +87,7 @@ def test_unknown_split():
 
 def test_unknown_network():
     message = _message(ConfigError, biorep.network, "krotov-hopfeld")
-    assert message.startswith("unknown network kind 'krotov-hopfeld'; did you mean 'krotov-hopfield'? Available: ")
+    assert message.startswith("unknown network 'krotov-hopfeld'; did you mean 'krotov-hopfield'? Available: ")
     assert "krotov-hopfield, mlp, pixels, random-features" in message
 
 
@@ -119,10 +119,10 @@ def test_wrong_word_in_a_setting():
 
 
 def test_every_wrong_setting_is_named():
-    message = _message(ConfigError, biorep.network, "krotov-hopfield", unit=3, rate=-1)
+    message = _message(ConfigError, biorep.network, "krotov-hopfield", unit=3, learning_rate=-1)
     assert len(message.splitlines()) == 2
     assert "unknown key 'unit'" in message
-    assert "'rate' is -1" in message
+    assert "'learning_rate' is -1" in message
 
 
 def test_unknown_attribute_of_the_package():
@@ -151,7 +151,7 @@ def test_a_missing_file_names_forms_checksums_folders_and_remedy(tmp_path):
 
 def test_a_path_that_does_not_exist_explains_the_layout(tmp_path):
     path = tmp_path / "mine.npz"
-    for function in (datasets.load, datasets.fingerprint):
+    for function in (datasets.load, lambda name: DATASETS.parse({"name": name}).content()):
         message = _message(DataError, function, str(path))
         assert message.startswith(f"{path} does not exist. An .npz or netCDF file holds 'images'")
         assert "one sub-folder of images per class" in message
@@ -236,7 +236,7 @@ def test_a_gpu_that_is_not_there(device, tiny):
     assert _message(ConfigError, resolve_device, device) == expected
     network = biorep.network("pixels")
     state = network.fit(tiny, seed=0)
-    assert _message(ConfigError, network.encode, state, tiny, run=RunContext(device=device)) == expected
+    assert _message(ConfigError, network.encode, state, tiny, context=RunContext(device=device)) == expected
 
 
 @pytest.mark.parametrize("device", ["gpu", "CPU", "", "mps"])

@@ -1,0 +1,403 @@
+"""The three contracts between science and laboratory: `Network`, `Measure`, `Dataset`; and what a measure may ask for.
+
+Each is a class of settings (`biorep.config.Config`) that a word of a recipe chooses (`biorep.tables`). The laboratory
+calls nothing else of the science, and the science knows nothing of the laboratory.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from biorep.config import Config, setting
+from biorep.context import RunContext
+from biorep.schema import check_dataset, require_splits
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+Quantity = Literal["response", "preactivation"]
+#: Layer that stands for all of them: the responses are a tree with a child per layer.
+ALL = "all"
+#: Splits that may be learnt from.
+FITTING = ("train", "validation")
+
+
+# ------------------------------------------------------------------------------------------ what a table shows
+
+
+@dataclass(frozen=True)
+class Column:
+    """A number of each run, as the table and the page show it.
+
+    Parameters
+    ----------
+    name : str
+        In `run.json`.
+    heading : str
+    digits : int
+        Decimals.
+    note : str
+        What the number is, for the foot of the page.
+    """
+
+    name: str
+    heading: str
+    digits: int = 3
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure for the page.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, without suffix.
+    caption : str
+    figure : matplotlib.figure.Figure
+    """
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+#: Results by the name of a row of the table (what was varied but the seed); of each row one result per seed. Those of
+#: networks are states, with the responses to the test images as the child ``representation`` where they are stored.
+Rows = Mapping[str, "list[xr.DataTree]"]
+
+
+# --------------------------------------------------------------------------------------- what a measure needs
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a split, or a fixed choice of `count` of them; `dataset` is another one than that of the recipe."""
+
+    split: str
+    count: int | None = None
+    dataset: Dataset | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """The learnt arrays of a network; `network` is another one than that of the recipe."""
+
+    network: Network | None = None
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The network, trained and frozen: a `FrozenNetwork`; `network` is another one than that of the recipe."""
+
+    network: Network | None = None
+
+
+@dataclass(frozen=True)
+class FrozenNetwork:
+    """A network with its learnt arrays.
+
+    Parameters
+    ----------
+    network : Network
+    state : xr.Dataset
+    """
+
+    network: Network
+    state: xr.Dataset
+
+
+@dataclass(frozen=True)
+class Code:
+    """The responses of a frozen network.
+
+    Parameters
+    ----------
+    split : str
+        ``train``, ``validation``, ``test``, or ``train+validation``.
+    layer : str
+        One of the network's layers, ``last``, or ``all``: then the responses are a tree with a child per layer.
+    quantity : {"response", "preactivation"}
+    images : int, optional
+        To a fixed choice of so many images of the split.
+    repeats : int, optional
+        Noisy repeats; None: those of the recipe.
+    network : Network, optional
+        Another one than that of the recipe.
+    dataset : Dataset, optional
+        Other images than those of the recipe, such as gratings.
+    """
+
+    split: str
+    layer: str = "last"
+    quantity: Quantity = "response"
+    images: int | None = None
+    repeats: int | None = None
+    network: Network | None = None
+    dataset: Dataset | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network with its readout as a callable, images to logits; a torch module if it is differentiable.
+
+    Parameters
+    ----------
+    space : {"pixel", "normalised"}
+        What it takes: images, or images after the network's normalisation.
+    simulated : bool
+        Answer through `Network.encode` instead of a module: without gradients.
+    network : Network, optional
+        Another one than that of the recipe.
+    """
+
+    space: str = "pixel"
+    simulated: bool = False
+    network: Network | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What another measure of the recipe has made, by its name in the recipe."""
+
+    name: str
+    network: Network | None = None
+
+
+Need = Images | State | Frozen | Code | Model | Result
+
+
+class Given(Protocol):
+    """What a measure was given: by the names of its needs, made when it is asked for."""
+
+    context: RunContext
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run; raises unless the measure is `seeded`."""
+        ...
+
+    def __getitem__(self, name: str) -> Any:
+        """Return what a need asked for; raise `KeyError` for what was not declared."""
+        ...
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the needs."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Return whether something was asked for under this name."""
+        ...
+
+
+class Recipe(Protocol):
+    """What a measure may know of the recipe that it stands in."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """Which images."""
+        ...
+
+    @property
+    def network(self) -> Network:
+        """Which network."""
+        ...
+
+    @property
+    def repeats(self) -> int | None:
+        """Noisy repeats of each image; None: one, without the dim."""
+        ...
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """The measures, by name."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------------- contracts
+
+
+class Measure(Config, ABC):
+    """An analysis as settings: what it needs, what it makes of it, and what of that people see at a glance."""
+
+    #: Whether it draws random numbers, so that the seed of the run is part of the key.
+    seeded: ClassVar[bool] = False
+    #: Whether it computes with torch, so that the device is.
+    on_device: ClassVar[bool] = False
+    #: Whether a recipe that does not mention it gets it.
+    standard: ClassVar[bool] = False
+    #: Whether results are stages of the store; else they live as long as the run, and may be anything.
+    stored: ClassVar[bool] = True
+    #: Numbers of each run, see `numbers`.
+    columns: ClassVar[tuple[Column, ...]] = ()
+    #: Variables that are not joined over runs: too large, or different for each network.
+    apart: ClassVar[tuple[str, ...]] = ()
+
+    kind: str
+
+    @abstractmethod
+    def needs(self, recipe: Recipe) -> Mapping[str, Need]:
+        """Return what it needs, by names of its own choice.
+
+        Raises
+        ------
+        ConfigError
+            If it has no meaning for such a recipe.
+        """
+
+    @abstractmethod
+    def make(self, given: Given) -> Any:
+        """Return the result, an `xr.Dataset` or `xr.DataTree`; its attribute `warnings` is a JSON list of sentences."""
+
+    def numbers(self, result: xr.DataTree) -> dict[str, float]:
+        """Return the numbers of the columns, as far as the result has them."""
+        return {}
+
+    def figures(self, rows: Rows) -> Iterator[Drawing]:
+        """Yield figures of the results of all runs."""
+        return iter(())
+
+
+class Network(Config, ABC):
+    """Something that answers images. Concrete networks are final and set `kind` to the word of the table."""
+
+    #: Range of image values that the network accepts; None: any.
+    accepts: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
+    #: Whether training draws random numbers; without, one training serves all seeds.
+    seeded: ClassVar[bool] = True
+    #: Whether repeats of an image differ.
+    noisy: ClassVar[bool] = False
+    #: Whether `fit` learns classes as well, so that the state holds a readout of its own.
+    has_readout: ClassVar[bool] = False
+    #: Whether `fit` takes images of the validation split as `validation`, to watch the training.
+    watches: ClassVar[bool] = False
+    #: Whether it is a differentiable function of the pixels, and has a `module`.
+    differentiable: ClassVar[bool] = False
+    #: Whether encoding takes so long that all responses are stored.
+    slow_to_encode: ClassVar[bool] = False
+    #: Whether its runs are executed in processes of their own.
+    own_process: ClassVar[bool] = False
+    #: Numbers of each training, see `numbers`.
+    columns: ClassVar[tuple[Column, ...]] = ()
+    #: Who described the network.
+    reference: ClassVar[str] = ""
+
+    kind: str
+
+    @abstractmethod
+    def fit(self, dataset: xr.Dataset, *, seed: int, context: RunContext | None = None) -> xr.Dataset:
+        """Learn from a dataset and return the state."""
+
+    @abstractmethod
+    def encode(
+        self,
+        state: xr.Dataset,
+        dataset: xr.Dataset,
+        *,
+        layer: str = "last",
+        quantity: Quantity = "response",
+        seed: int = 0,
+        repeats: int | None = None,
+        first_repeat: int = 0,
+        context: RunContext | None = None,
+    ) -> xr.Dataset:
+        """Return the responses of the frozen network to the images of a dataset.
+
+        Parameters
+        ----------
+        state : xr.Dataset
+            What `fit` returned.
+        dataset : xr.Dataset
+            Images, ``image(presentation, ...)``.
+        layer : str
+            One of `layers`, or ``last``.
+        quantity : {"response", "preactivation"}
+            After or before the nonlinearity.
+        seed : int
+            Seed of the noise; draws are named by seed, repeat and `stimulus_id`.
+        repeats : int, optional
+            Number of noisy repeats; None: one, without the dim `repeat`.
+        first_repeat : int
+            Number of the first of them: repeat r alone is what it is among others.
+        context : RunContext, optional
+
+        Returns
+        -------
+        xr.Dataset
+            ``response(presentation, neuroid)`` or ``response(repeat, presentation, neuroid)`` and
+            ``label(presentation)``, with the coordinates `stimulus_id`, `object_name`, `split`, `neuroid_id`.
+        """
+
+    def layers(self, state: xr.Dataset) -> tuple[str, ...]:
+        """Return the names of the layers whose responses can be asked for, from the input on."""
+        return ("last",)
+
+    def encode_layers(
+        self,
+        state: xr.Dataset,
+        dataset: xr.Dataset,
+        *,
+        quantity: Quantity = "response",
+        seed: int = 0,
+        repeats: int | None = None,
+        first_repeat: int = 0,
+        context: RunContext | None = None,
+    ) -> dict[str, xr.Dataset]:
+        """Return the responses of all layers by name, see `encode`; from one simulation where there is one."""
+        asked: dict[str, Any] = {"quantity": quantity, "seed": seed, "context": context}
+        if repeats is not None:
+            asked |= {"repeats": repeats, "first_repeat": first_repeat}
+        return {layer: self.encode(state, dataset, layer=layer, **asked) for layer in self.layers(state)}
+
+    @property
+    def depends_on_batch(self) -> bool:
+        """Whether the answer to an image depends on the images that are shown with it."""
+        return False
+
+    def engine(self, context: RunContext | None = None) -> str:
+        """Return what runs the network, as it enters the key of its results."""
+        return (context or RunContext()).torch_engine()
+
+    def numbers(self, state: xr.Dataset) -> dict[str, float]:
+        """Return the numbers of the columns, as far as the state has them."""
+        return {}
+
+    def figures(self, rows: Rows) -> Iterator[Drawing]:
+        """Yield figures of the states of all runs."""
+        return iter(())
+
+    def check_fitting(self, dataset: xr.Dataset) -> None:
+        """Check a dataset that is to be learnt from: its values, and that no test image is in it."""
+        check_dataset(dataset, value_range=self.accepts)
+        require_splits(dataset, FITTING, f"training of '{self.word}'")
+
+
+class Dataset(Config, ABC):
+    """Which images: a known set, or a file of the user's."""
+
+    name: str = setting(hashed=False, description="a known dataset (see `biorep data`) or the path of your own")
+    fit_on: Literal["train", "train+validation"] = setting(
+        "train", hashed=False, description="published recipes learn from all of the training set: train+validation"
+    )
+    limit: int | None = setting(
+        None, ge=1, neutral=None, description="use a seeded subset of this many images per split"
+    )
+
+    @abstractmethod
+    def content(self) -> dict[str, Any]:
+        """Return what the key of the images is made of beside the settings: digests of contents, never a path.
+
+        Raises
+        ------
+        DataError
+            If files are missing or damaged.
+        """
+
+    @abstractmethod
+    def load(self, split: str) -> xr.Dataset:
+        """Return the images of a split, ``image(presentation, ...)``; ``train+validation`` is both."""

@@ -1,0 +1,163 @@
+"""A user's own classes: loaded from ``file.py:Class``, and known by the text of their code, never by a path.
+
+What such a class computes is decided by its file, the modules beside it that its import statements reach, and the data
+files that it names in ``files = ("weights.npy", ...)``. The digest of all these texts enters the keys of its results.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from biorep.errors import ConfigError
+
+#: Modules of users' files, by path and digest.
+_MODULES: dict[tuple[Path, str], ModuleType] = {}
+#: Modules beside them that are loaded under their own names: their files, their texts, and whether a function imports
+#: them only when it is called, so that it would get another one of that name.
+_BESIDE: dict[str, tuple[Path, str, bool]] = {}
+
+
+def load(path: Path, name: str) -> tuple[Any, str]:
+    """Return the attribute `name` of a Python file, or None if it defines none, and the digest of its code.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be run: the line where it went wrong.
+    """
+    path = path.resolve()
+    sources = reached(path)
+    text = digest(sources)
+    if (path, text) not in _MODULES:
+        _MODULES[path, text] = _run(path, sources, text)
+    module = _MODULES[path, text]
+    found = getattr(module, name, None)
+    if getattr(found, "__module__", None) not in {module.__name__, *sources}:  # it only imports it
+        return None, text
+    named = getattr(found, "files", ())
+    if named:
+        data = [(f"file {number}", path.parent / file) for number, file in enumerate(named)]
+        if missing := [file for _, file in data if not file.is_file()]:
+            raise ConfigError(f"{path}: {name}.files names {missing[0]}, which does not exist")
+        text = digest({**sources, **dict(data)})
+    return found, text
+
+
+def classes(path: Path, base: type) -> list[str]:
+    """Return the names of the classes of a kind that a file defines."""
+    module = next(module for (file, _), module in reversed(_MODULES.items()) if file == path.resolve())
+    found = {n: c for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, base)}
+    return [name for name, cls in found.items() if cls.__module__ == module.__name__]
+
+
+def digest(parts: Mapping[str, Path]) -> str:
+    """Return the digest of the contents of files by their names in the code, wherever they are."""
+    texts = [f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for name, path in parts.items()]
+    return hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()[:16]
+
+
+def reached(path: Path) -> dict[str, Path]:
+    """Return a file (under the empty name) and the modules below its folder that its imports lead to, by their names.
+
+    They are found without running anything.
+    """
+    found = {"": path}
+    todo = [path]
+    while todo:
+        for other in _imported(todo.pop(), path.parent):
+            name = ".".join(other.relative_to(path.parent).with_suffix("").parts).removesuffix(".__init__")
+            if name not in found and other != path:
+                found[name] = other
+                todo.append(other)
+    return found
+
+
+def _imported(file: Path, root: Path) -> Iterator[Path]:
+    """Yield the files below `root` that a file imports, inside functions too."""
+    for node in ast.walk(_parsed(file)):
+        names: list[str] = []
+        start = root
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                start = file.parents[node.level - 1]
+            names = [base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)]
+        for name in filter(None, names):
+            parts = name.split(".")
+            for end in range(1, len(parts) + 1):
+                module = start.joinpath(*parts[:end])
+                yield from (p for p in (module.with_suffix(".py"), module / "__init__.py") if p.is_file())
+
+
+def _parsed(file: Path) -> ast.Module:
+    try:
+        return ast.parse(file.read_bytes(), filename=str(file))
+    except SyntaxError as error:
+        raise ConfigError(f"{file}:{error.lineno or 1}: {error.msg}") from None
+    except ValueError as error:  # NUL bytes
+        raise ConfigError(f"{file}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error}") from error
+
+
+def _run(path: Path, sources: Mapping[str, Path], text: str) -> ModuleType:
+    """Run a file as a module; its folder is on the path meanwhile, and modules beside it are read afresh."""
+    beside = {name: file for name, file in sources.items() if name}
+    _make_room(path, beside)
+    spec = importlib.util.spec_from_file_location(f"biorep_user_{path.stem}_{text}", path)
+    assert spec is not None and spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = made  # dataclasses and pickles look there
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(made)
+        for name in beside:  # those that functions import when they are called: the folder is not on the path then
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(spec.name, None)
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f"{path}:{lines[-1]}" if lines else str(path)
+        raise ConfigError(f"{where}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(path.parent))
+    return made
+
+
+def _make_room(path: Path, beside: Mapping[str, Path]) -> None:
+    """Forget older texts of the modules beside a file; refuse two different ones of one name."""
+    late = {name for file in (path, *beside.values()) for name in _late(_parsed(file))}
+    for name, file in beside.items():
+        text = hashlib.sha256(file.read_bytes()).hexdigest()
+        known, before, was_late = _BESIDE.get(name, (file, text, False))
+        if known != file and before != text and (was_late or name in late):
+            raise ConfigError(
+                f"{path} imports the module '{name}' beside it, and another module '{name}', {known}, is in use "
+                "already. Rename one of them."
+            )
+        if before != text or getattr(sys.modules.get(name), "__file__", None) != str(known):
+            sys.modules.pop(name, None)
+        _BESIDE[name] = (file, text, name in late)
+
+
+def _late(tree: ast.Module) -> Iterator[str]:
+    """Yield the modules that functions import when they are called."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Import):
+                    yield from (alias.name for alias in node.names)
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    yield node.module

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from biorep.datasets.registry import Entry, read
+from biorep.config import setting
+from biorep.datasets.files import read
+from biorep.datasets.known import ClassImages
 from biorep.errors import DataError
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -56,8 +59,15 @@ def parse_batch(data: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(images), labels
 
 
-def arrays(entry: Entry, part: str, root: str | Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return images (presentation, 32, 32, 3) and labels (presentation,); part is train or test."""
-    files = [file for file in entry.files if (file.name == "test_batch") == (part == "test")]
-    batches = [parse_batch(read(entry, file, root), file.name) for file in files]
-    return np.concatenate([b[0] for b in batches]), np.concatenate([b[1] for b in batches])
+class CIFAR10(ClassImages):
+    """Colour photographs of ten classes, 32 x 32."""
+
+    classes: ClassVar[Sequence[str]] = CLASSES
+
+    name: Literal["cifar10"] = setting("cifar10", hashed=False)
+
+    def arrays(self, part: str, root: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return images (presentation, 32, 32, 3) and labels (presentation,); part is train or test."""
+        files = [file for file in self.entry.files if (file.name == "test_batch") == (part == "test")]
+        batches = [parse_batch(read(self.entry, file, root), file.name) for file in files]
+        return np.concatenate([b[0] for b in batches]), np.concatenate([b[1] for b in batches])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from biorep.datasets.own import from_arrays
+from biorep.config import setting
+from biorep.contracts import Dataset
+from biorep.datasets.arrays import from_arrays
 from biorep.errors import ConfigError
-from biorep.schema import describe
+from biorep.schema import describe, subset
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -87,6 +89,7 @@ def gratings(
         split="test",
         value_range=(-bound, bound) if normalised else (0.0, 1.0),
         class_names=[f"{angle:g} degrees" for angle in degrees],
+        stimulus_id=[f"gratings-test-{index:05d}" for index in range(len(table))],
         name="gratings",
     )
     dataset = dataset.assign_coords(
@@ -95,6 +98,40 @@ def gratings(
     dataset.attrs |= {"patch_size": size, "contrast": contrast, "normalised": int(normalised)}
     describe(dataset, {"orientation": ("orientation of the bars", "degree"), "phase": ("phase", "degree")})
     return describe(dataset, {"frequency": ("spatial frequency", "cycles/pixel")})
+
+
+class Gratings(Dataset):
+    """Gratings as the dataset of a recipe, or of a measure; all of them are in the split ``test``."""
+
+    versions: ClassVar[Mapping[str, int]] = {"gratings": 1}
+
+    name: Literal["gratings"] = "gratings"
+    size: int = setting(16, ge=4, unit="pixels", description="side of a patch")
+    orientations: int = setting(24, ge=1, description="number of orientations over 180 degrees")
+    frequencies: tuple[float, ...] = setting(FREQUENCIES, unit="cycles/pixel", description="spatial frequencies")
+    phases: int = setting(8, ge=1, description="number of phases over 360 degrees")
+    contrast: float = setting(1.0, gt=0, le=1, description="standard deviation, or Michelson contrast in [0, 1]")
+    normalised: bool = setting(True, description="mean 0 and variance 1, as natural patches; else luminances in [0, 1]")
+
+    def content(self) -> dict[str, Any]:
+        """Return the word: the settings say all."""
+        return {"word": self.name}
+
+    def load(self, split: str) -> xr.Dataset:
+        """Return the gratings; they have no other split than ``test``."""
+        if split != "test":
+            raise ConfigError(
+                f"gratings have no split '{split}': they are all in 'test', and nothing is learnt from them"
+            )
+        made = gratings(
+            self.size,
+            self.orientations,
+            self.frequencies,
+            self.phases,
+            contrast=self.contrast,
+            normalised=self.normalised,
+        )
+        return subset(made, self.limit)
 
 
 def _checked(size: int, orientations: int, frequencies: Sequence[float], phases: int, contrast: float) -> list[float]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from biorep.datasets.registry import Entry, read
+from biorep.config import setting
+from biorep.datasets.files import read
+from biorep.datasets.known import ClassImages
 from biorep.errors import DataError
-
-CLASSES = {
-    "mnist": [str(digit) for digit in range(10)],
-    "fashion-mnist": [
-        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-    ],
-}  # fmt: skip
 
 
 def parse_idx(data: bytes, name: str) -> np.ndarray:
@@ -37,12 +34,31 @@ def parse_idx(data: bytes, name: str) -> np.ndarray:
     return values.reshape(shape)
 
 
-def arrays(entry: Entry, part: str, root: str | Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return images (presentation, 28, 28) and labels (presentation,) as unsigned bytes; part is train or test."""
-    prefix = {"train": "train", "test": "t10k"}[part]
-    by_name = {file.name: file for file in entry.files}
-    images, labels = (
-        parse_idx(read(entry, by_name[f"{prefix}-{what}-ubyte"], root), f"{prefix}-{what}-ubyte")
-        for what in ("images-idx3", "labels-idx1")
-    )
-    return images, labels
+class IDX(ClassImages):
+    """Four IDX files: images and labels of 28 x 28 pixels, to learn from and to test on."""
+
+    def arrays(self, part: str, root: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return images (presentation, 28, 28) and labels (presentation,) as unsigned bytes; part is train or test."""
+        prefix = {"train": "train", "test": "t10k"}[part]
+        by_name = {file.name: file for file in self.entry.files}
+        names = [f"{prefix}-{what}-ubyte" for what in ("images-idx3", "labels-idx1")]
+        images, labels = (parse_idx(read(self.entry, by_name[name], root), name) for name in names)
+        return images, labels
+
+
+class MNIST(IDX):
+    """Handwritten digits, 28 x 28."""
+
+    classes: ClassVar[Sequence[str]] = [str(digit) for digit in range(10)]
+
+    name: Literal["mnist"] = setting("mnist", hashed=False)
+
+
+class FashionMNIST(IDX):
+    """Articles of clothing, 28 x 28."""
+
+    classes: ClassVar[Sequence[str]] = [
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    ]  # fmt: skip
+
+    name: Literal["fashion-mnist"] = setting("fashion-mnist", hashed=False)

@@ -9,27 +9,81 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from biorep import rng
-from biorep.datasets.registry import Entry, find, read
-from biorep.errors import ConfigError, DataError
+from biorep.config import setting
+from biorep.datasets.arrays import from_arrays
+from biorep.datasets.files import find, read
+from biorep.datasets.known import Known
+from biorep.datasets.registry import Entry
+from biorep.errors import DataError
 
-SOURCES = ("auto", "photographs", "olshausen")
+if TYPE_CHECKING:
+    import xarray as xr
+
 #: Columns of an image, as shares of its width, that each split takes its patches from; they do not overlap.
 BANDS = {"train": (0.0, 0.7), "validation": (0.7, 0.8), "test": (0.8, 1.0)}
 BORDER = 4  # pixels at the rim that the whitening filter has spoilt
 
 
-def resolve_source(entry: Entry, source: str, root: str | Path | None) -> str:
-    """Return ``"olshausen"`` or ``"photographs"``; ``"auto"`` takes the scenes if they are at hand."""
-    if source not in SOURCES:
-        raise ConfigError(f"natural-patches: source {source!r} is unknown. Allowed: {', '.join(SOURCES)}.")
-    if source != "auto":
-        return source
-    return "olshausen" if find(entry, entry.files[0], root) else "photographs"
+class NaturalPatches(Known):
+    """Whitened patches of natural images, each with mean 0 and variance 1, from columns that no other split has."""
+
+    versions: ClassVar[Mapping[str, int]] = {"natural-patches": 1}
+
+    name: Literal["natural-patches"] = setting("natural-patches", hashed=False)
+    source: Literal["auto", "photographs", "olshausen"] = setting(
+        "auto", hashed=False, description="whose images; auto: the scenes of Olshausen & Field if they are at hand"
+    )
+    size: int = setting(16, ge=2, unit="pixel", description="side of a patch")
+    count: int = setting(20_000, ge=1, description="number of patches to learn from; the other splits have a fifth")
+    seed: int = setting(0, ge=0, description="seed of the positions")
+
+    def resolved(self, root: str | Path | None = None) -> str:
+        """Return ``"olshausen"`` or ``"photographs"``; ``"auto"`` takes the scenes if they are at hand."""
+        if self.source != "auto":
+            return self.source
+        return "olshausen" if find(self.entry, self.entry.files[0], root) else "photographs"
+
+    def content(self, root: str | Path | None = None) -> dict[str, Any]:
+        """Return the word, the source that is at hand, and the registered checksum of its images."""
+        source = self.resolved(root)
+        checksum = self.entry.checksum if source == "olshausen" else self.entry.extra["sha256"]
+        return {"word": self.name, "source": source, "sha256": str(checksum)}
+
+    def images(self, split: str, root: str | Path | None) -> xr.Dataset:
+        """Return the patches of a split; the label says which image a patch was cut from."""
+        import xarray as xr
+
+        source = self.resolved(root)
+        parts = [self._part(part, source, root) for part in split.split("+")]
+        dataset = xr.concat(parts, "presentation", combine_attrs="override") if len(parts) > 1 else parts[0]
+        dataset.attrs |= {"dataset": self.name, "source": source, "patch_size": self.size, "patch_seed": self.seed}
+        return dataset
+
+    def _part(self, part: str, source: str, root: str | Path | None) -> xr.Dataset:
+        count = self.count if part == "train" else max(1, self.count // 5)
+        whole = images(self.entry, source, root)
+        patches, image = cut(whole, part, size=self.size, count=count, seed=self.seed)
+        bound = float(self.size)  # the largest value that a patch of variance 1 can have
+        return from_arrays(
+            patches,
+            image,
+            split=part,
+            value_range=(-bound, bound),
+            class_names=[f"{source}-{number}" for number in range(len(whole))],
+            stimulus_id=[f"{self.name}-{source}-{part}-{index:05d}" for index in range(count)],
+            name=self.name,
+        )
+
+    def where(self, root: str | Path | None = None) -> str | None:
+        """Return where the scenes are, else where the photographs come from."""
+        return super().where(root) or "ships with scikit-learn"
 
 
 def whiten(image: np.ndarray) -> np.ndarray:
@@ -75,19 +129,17 @@ def images(entry: Entry, source: str, root: str | Path | None) -> list[np.ndarra
     return [whiten(np.log1p(photograph @ luminance)) for photograph in photographs]
 
 
-def arrays(
-    entry: Entry, part: str, root: str | Path | None, *, source: str, size: int, count: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def cut(images: Sequence[np.ndarray], part: str, *, size: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Cut patches.
 
     Parameters
     ----------
+    images : sequence of (height, width) arrays
+        What `images` returns.
     part : str
         ``train``, ``validation`` or ``test``; each takes its patches from columns of its own.
-    source : str
-        ``photographs`` or ``olshausen``.
     size : int
-        Side of a patch in pixels.
+        Side of a patch, in pixels.
     count : int
         Number of patches.
     seed : int
@@ -97,14 +149,18 @@ def arrays(
     -------
     patches : (count, size, size) float32, each with mean 0 and variance 1
     image : (count,) int, the image that each patch was cut from
+
+    Raises
+    ------
+    DataError
+        If patches do not fit into the columns of the split.
     """
-    whole = images(entry, source, root)
     generator = rng.stream(seed, "natural-patches", part)
-    which = generator.integers(len(whole), size=count)
+    which = generator.integers(len(images), size=count)
     place = generator.random((count, 2))
     patches = np.empty((count, size, size), np.float32)
     for index, (image, (v, u)) in enumerate(zip(which, place, strict=True)):
-        patches[index] = _patch(whole[image], BANDS[part], size, v, u)
+        patches[index] = _patch(images[image], BANDS[part], size, v, u)
     return patches, which
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from biorep import datasets
-from biorep.datasets import registry
+from biorep.datasets import files, registry
 from biorep.datasets.cifar10 import CLASSES, parse_batch
 from biorep.errors import DataError
 
@@ -191,7 +191,7 @@ def fake_cifar(tmp_path, monkeypatch):
     """Two training batches and a test batch in a folder, plain and packed."""
     names = ["data_batch_1", "data_batch_2", "test_batch"]
     batches = {name: _dump(_batch(10, data=_pixels(10, seed))) for seed, name in enumerate(names)}
-    files = []
+    members = []
     for name, data in batches.items():
         packed = lzma.compress(data)
         for form, content, folder in (("", data, "plain"), (".xz", packed, "packed")):
@@ -199,8 +199,8 @@ def fake_cifar(tmp_path, monkeypatch):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         checksums = {"": hashlib.sha256(data).hexdigest(), ".xz": hashlib.sha256(packed).hexdigest()}
-        files.append(registry.DataFile(name, checksums))
-    entry = registry.Entry("cifar10", "t", "l", "c", "cifar-10-batches-py", tuple(files), (), None, None, {})
+        members.append(registry.DataFile(name, checksums))
+    entry = registry.Entry("cifar10", "t", "l", "c", "cifar-10-batches-py", tuple(members), (), None, None, {})
     monkeypatch.setattr(registry, "entries", lambda: {"cifar10": entry})
     return tmp_path
 
@@ -220,7 +220,7 @@ def test_batches_are_joined_in_order(fake_cifar, folder):
 
 def test_real_cifar10():
     entry = registry.entries()["cifar10"]
-    if not all(registry.find(entry, file) for file in entry.files):
+    if not all(files.find(entry, file) for file in entry.files):
         pytest.skip("cifar10 is not at hand")
     test = datasets.load("cifar10", "test")
     assert test["image"].shape == (10_000, 32, 32, 3)

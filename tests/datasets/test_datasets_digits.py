@@ -9,6 +9,7 @@ import pytest
 import sklearn.datasets
 
 from biorep import datasets
+from biorep.datasets.digits import Digits
 from biorep.errors import ConfigError, DataError
 
 
@@ -82,7 +83,7 @@ def test_the_validation_part_is_the_seeded_one(digits):
 
 def test_the_validation_part_depends_on_nothing(digits, tmp_path):
     np.random.seed(1)
-    again = datasets.load("digits", "validation", root=tmp_path, seed=9, size=3, count=7)
+    again = datasets.load("digits", "validation", root=tmp_path)
     assert again.identical(digits["validation"])
 
 
@@ -114,8 +115,11 @@ def test_a_limit_beyond_the_end_keeps_everything(digits):
 
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_below_one(limit):
-    with pytest.raises(ConfigError, match=f"^limit must be at least 1, got {limit}$"):
+    expected = f"^digits: 'limit' is {limit}, but input should be greater than or equal to 1$"
+    with pytest.raises(ConfigError, match=expected):
         datasets.load("digits", limit=limit)
+    with pytest.raises(ConfigError, match=f"must be at least 1, got {limit}$"):
+        datasets.subset(datasets.load("digits"), limit)
 
 
 def test_changed_digits_are_refused(monkeypatch, raw):
@@ -123,8 +127,8 @@ def test_changed_digits_are_refused(monkeypatch, raw):
     changed["images"] = raw.images.copy()
     changed["images"][0, 0, 0] += 1
     monkeypatch.setattr(sklearn.datasets, "load_digits", lambda: changed)
-    fingerprint = datasets.fingerprint("digits")["sha256"]
-    with pytest.raises(DataError, match=f"digits have changed: SHA-256 [0-9a-f]{{64}}, expected {fingerprint}"):
+    expected = Digits().content()["sha256"]
+    with pytest.raises(DataError, match=f"digits have changed: SHA-256 [0-9a-f]{{64}}, expected {expected}"):
         datasets.load("digits")
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from biorep import datasets
-from biorep.datasets import registry
-from biorep.datasets.idx import arrays, parse_idx
+from biorep.datasets import files, registry
+from biorep.datasets.idx import MNIST, parse_idx
 from biorep.errors import DataError
 
 
@@ -31,7 +31,7 @@ def fake_mnist(tmp_path, monkeypatch):
         "t10k-images-idx3-ubyte": generator.integers(0, 256, (10, 28, 28), np.uint8),
         "t10k-labels-idx1-ubyte": np.arange(10, dtype=np.uint8)[::-1],
     }
-    files = tuple(
+    members = tuple(
         registry.DataFile(
             name,
             {
@@ -41,9 +41,9 @@ def fake_mnist(tmp_path, monkeypatch):
         )
         for name, values in content.items()
     )
-    entry = registry.Entry("mnist", "t", "l", "c", "mnist", files, (), None, None, {})
+    entry = registry.Entry("mnist", "t", "l", "c", "mnist", members, (), None, None, {})
     monkeypatch.setattr(registry, "entries", lambda: {"mnist": entry})
-    return content, tmp_path, entry
+    return content, tmp_path
 
 
 def _write(content, folder, form):
@@ -100,16 +100,16 @@ def test_a_header_that_promises_more_than_any_file():
 
 @pytest.mark.parametrize("form", ["", ".gz"])
 def test_parts_are_read_from_plain_and_compressed_files(fake_mnist, form):
-    content, folder, entry = fake_mnist
+    content, folder = fake_mnist
     _write(content, folder / "mnist", form)
     for part, prefix in (("train", "train"), ("test", "t10k")):
-        images, labels = arrays(entry, part, folder)
+        images, labels = MNIST().arrays(part, folder)
         np.testing.assert_array_equal(images, content[f"{prefix}-images-idx3-ubyte"])
         np.testing.assert_array_equal(labels, content[f"{prefix}-labels-idx1-ubyte"])
 
 
 def test_plain_and_compressed_files_give_the_same_dataset(fake_mnist):
-    content, folder, _ = fake_mnist
+    content, folder = fake_mnist
     for name, form in (("plain", ""), ("packed", ".gz")):
         _write(content, folder / name / "mnist", form)
     for split in ("train", "validation", "train+validation", "test"):
@@ -118,7 +118,7 @@ def test_plain_and_compressed_files_give_the_same_dataset(fake_mnist):
 
 
 def test_values_labels_and_splits(fake_mnist):
-    content, folder, _ = fake_mnist
+    content, folder = fake_mnist
     _write(content, folder, "")  # directly in the folder that was named
     test = datasets.load("mnist", "test", folder)
     np.testing.assert_array_equal(test["image"], content["t10k-images-idx3-ubyte"] / np.float32(255))
@@ -132,7 +132,7 @@ def test_values_labels_and_splits(fake_mnist):
 
 
 def test_a_truncated_compressed_file_is_refused(fake_mnist):
-    content, folder, _ = fake_mnist
+    content, folder = fake_mnist
     _write(content, folder, ".gz")
     path = folder / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-100])
@@ -141,7 +141,7 @@ def test_a_truncated_compressed_file_is_refused(fake_mnist):
 
 
 def test_a_truncated_plain_file_is_refused(fake_mnist):
-    content, folder, _ = fake_mnist
+    content, folder = fake_mnist
     _write(content, folder, "")
     path = folder / "t10k-labels-idx1-ubyte"
     path.write_bytes(path.read_bytes()[:-1])
@@ -151,7 +151,7 @@ def test_a_truncated_plain_file_is_refused(fake_mnist):
 
 def _skip_unless_at_hand(name):
     entry = registry.entries()[name]
-    if not all(registry.find(entry, file) for file in entry.files):
+    if not all(files.find(entry, file) for file in entry.files):
         pytest.skip(f"{name} is not at hand")
 
 

@@ -10,8 +10,9 @@ import pytest
 from sklearn.datasets import load_sample_image
 
 from biorep import datasets
-from biorep.datasets import natural_patches, registry
-from biorep.datasets.natural_patches import arrays, whiten
+from biorep.config import digest
+from biorep.datasets import files, natural_patches, registry
+from biorep.datasets.natural_patches import NaturalPatches, cut, whiten
 from biorep.errors import ConfigError, DataError
 
 
@@ -123,9 +124,8 @@ def test_the_range_holds_the_most_extreme_patch(monkeypatch):
     np.testing.assert_allclose(values.max(axis=(1, 2)), np.sqrt(15), rtol=1e-6)
 
 
-def test_a_flat_patch_is_zero(monkeypatch):
-    monkeypatch.setattr(natural_patches, "images", lambda *_: [np.full((60, 60), 7.0)])
-    values, _ = arrays(None, "train", None, source="photographs", size=4, count=3, seed=0)
+def test_a_flat_patch_is_zero():
+    values, _ = cut([np.full((60, 60), 7.0)], "train", size=4, count=3, seed=0)
     np.testing.assert_array_equal(values, 0)
 
 
@@ -155,9 +155,7 @@ def _positions(part, axis, count=3000, size=8):
     height, width = (100, 200)
     coordinate = np.arange(width if axis == 1 else height, dtype=float) ** 2
     image = np.broadcast_to(coordinate if axis == 1 else coordinate[:, None], (height, width))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(natural_patches, "images", lambda *_: [image])
-        values, _ = arrays(None, part, None, source="photographs", size=size, count=count, seed=0)
+    values, _ = cut([image], part, size=size, count=count, seed=0)
     profile = values.astype(np.float64).mean(axis=2 - axis)  # the other axis is constant
     quadratic, linear, _ = np.polyfit(np.arange(size), profile.T, 2)
     start = linear / quadratic / 2  # (x0 + i)^2 = i^2 + 2 x0 i + x0^2
@@ -185,10 +183,9 @@ def test_every_split_draws_positions_of_its_own(patches):
     assert not np.array_equal(patches["train"]["label"][:40], patches["test"]["label"])
 
 
-def test_patches_say_which_image_they_are_from(monkeypatch):
+def test_patches_say_which_image_they_are_from():
     whole = [np.broadcast_to(sign * np.arange(60.0), (60, 60)) for sign in (1, -1)]
-    monkeypatch.setattr(natural_patches, "images", lambda *_: whole)
-    values, which = arrays(None, "train", None, source="photographs", size=4, count=50, seed=0)
+    values, which = cut(whole, "train", size=4, count=50, seed=0)
     rising = values[:, 0, -1] > values[:, 0, 0]
     np.testing.assert_array_equal(rising, which == 0)
     assert 10 < which.sum() < 40
@@ -202,24 +199,39 @@ def test_patches_that_do_not_fit_their_band():
         datasets.load("natural-patches", "validation", source="photographs", size=100, count=5)
 
 
-@pytest.mark.parametrize("options", [{"size": 1}, {"count": 0}])
-def test_settings_out_of_bounds(options):
-    with pytest.raises(ConfigError, match="size must be at least 2 and count at least 1"):
+@pytest.mark.parametrize(("options", "least"), [({"size": 1}, 2), ({"count": 0}, 1), ({"seed": -1}, 0)])
+def test_settings_out_of_bounds(options, least):
+    with pytest.raises(ConfigError, match=f"input should be greater than or equal to {least}$"):
         datasets.load("natural-patches", source="photographs", **options)
 
 
 def test_an_unknown_source():
-    for function in (datasets.load, datasets.fingerprint):
-        with pytest.raises(ConfigError, match=r"source 'photos' is unknown\. Allowed: auto, photographs, olshausen\."):
-            function("natural-patches", source="photos")
+    with pytest.raises(
+        ConfigError, match=r"'source' is 'photos', but .*'photographs'.*; did you mean 'photographs'\?$"
+    ):
+        datasets.load("natural-patches", source="photos")
 
 
 def test_the_photographs_are_those_of_the_registry():
     total = hashlib.sha256()
     for name in ("china", "flower"):
         total.update(load_sample_image(f"{name}.jpg").tobytes())
-    expected = {"source": "photographs", "sha256": total.hexdigest()}
-    assert datasets.fingerprint("natural-patches", source="photographs") == expected
+    expected = {"word": "natural-patches", "source": "photographs", "sha256": total.hexdigest()}
+    assert NaturalPatches(source="photographs").content() == expected
+
+
+def _key(**settings):
+    dataset = NaturalPatches(**settings)
+    return digest({**dataset.identity(), "content": dataset.content()})
+
+
+def test_the_key_follows_what_changes_the_patches(monkeypatch):
+    monkeypatch.setattr(files, "search_folders", lambda root=None: [])
+    plain = _key(source="photographs")
+    assert plain == _key(source="auto")
+    assert plain == _key(source="auto", fit_on="train+validation")
+    others = [_key(**{name: value}) for name, value in {"size": 12, "count": 9, "seed": 1, "limit": 5}.items()]
+    assert len({plain, *others, _key(source="olshausen")}) == 6
 
 
 def test_changed_photographs_are_refused(monkeypatch):
@@ -237,8 +249,8 @@ def scenes(tmp_path, monkeypatch):
     np.save(tmp_path / name, values)
     checksum = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
     real = registry.entries()["natural-patches"]
-    files = (registry.DataFile(name, {"": checksum}),)
-    entry = registry.Entry("natural-patches", "t", "l", "c", "olshausen", files, (), None, None, real.extra)
+    members = (registry.DataFile(name, {"": checksum}),)
+    entry = registry.Entry("natural-patches", "t", "l", "c", "olshausen", members, (), None, None, real.extra)
     monkeypatch.setattr(registry, "entries", lambda: {"natural-patches": entry})
     return tmp_path
 
@@ -247,10 +259,10 @@ def test_auto_takes_the_scenes_if_they_are_at_hand(scenes, tmp_path):
     data = datasets.load("natural-patches", root=scenes, size=4, count=300)
     assert data.attrs["source"] == "olshausen"
     assert len(set(data["object_name"].values)) == 10
-    assert datasets.fingerprint("natural-patches", scenes)["source"] == "olshausen"
+    assert NaturalPatches().content(scenes)["source"] == "olshausen"
     photographs = datasets.load("natural-patches", root=tmp_path / "elsewhere", size=4, count=3)
     assert photographs.attrs["source"] == "photographs"
-    marks = [datasets.fingerprint("natural-patches", root)["sha256"] for root in (scenes, tmp_path / "elsewhere")]
+    marks = [NaturalPatches().content(root)["sha256"] for root in (scenes, tmp_path / "elsewhere")]
     assert marks[0] != marks[1]
 
 
@@ -261,7 +273,7 @@ def test_scenes_that_are_asked_for_and_missing(tmp_path):
 
 def test_real_scenes():
     entry = registry.entries()["natural-patches"]
-    if not registry.find(entry, entry.files[0]):
+    if not files.find(entry, entry.files[0]):
         pytest.skip("the scenes of Olshausen and Field are not at hand")
     data = datasets.load("natural-patches", "test", source="olshausen", size=12, count=100)
     np.testing.assert_allclose(data["image"].values.var(axis=(1, 2)), 1, atol=1e-4)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,8 +14,12 @@ import xarray as xr
 from PIL import Image
 
 from biorep import datasets
-from biorep.errors import DataError
-from biorep.schema import check_dataset, label_names
+from biorep.atomic import sha256
+from biorep.config import digest
+from biorep.datasets import files
+from biorep.errors import ConfigError, DataError, SplitError
+from biorep.schema import check_dataset, label_names, require_disjoint
+from biorep.tables import DATASETS
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 5, 6), np.uint8)
 LABELS = np.arange(40) % 3
@@ -72,7 +80,6 @@ def test_labels_names_and_splits_are_attached():
     np.testing.assert_array_equal(data["object_name"], np.array(["a", "b", "c"])[LABELS])
     np.testing.assert_array_equal(data["split"], split)
     assert label_names(data) == ["a", "b", "c", "d"]
-    assert data["stimulus_id"].values[[0, 39]].tolist() == ["mine-train-00000", "mine-test-00039"]
     assert data.attrs["dataset"] == "mine"
     check_dataset(data)
 
@@ -165,7 +172,10 @@ def test_duplicate_and_missing_stimulus_ids():
 
 def test_an_unknown_split():
     message = _message(DataError, datasets.from_arrays, IMAGES[:2], split=np.array(["train", "dev"]))
-    assert message == "split ['dev'] is unknown. Allowed: train, validation, test."
+    assert message == "split 'dev' is unknown. Allowed: train, validation, test."
+    assert "split 'tset' is unknown; did you mean 'test'?" in _message(
+        DataError, datasets.from_arrays, IMAGES, split="tset"
+    )
 
 
 def test_splits_of_a_wrong_shape():
@@ -221,19 +231,23 @@ def test_npz_without_splits_and_labels(tmp_path):
 def test_load_makes_a_validation_part(tmp_path):
     split = np.array(["train"] * 35 + ["test"] * 5)
     np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS, split=split)
-    np.savez(tmp_path / "b.npz", images=IMAGES[::-1], labels=LABELS, split=split)
+    np.savez(tmp_path / "b.npz", images=255 - IMAGES, labels=LABELS, split=split)
     ids = {}
     for name in ("train", "validation", "train+validation", "test"):
         data = datasets.load(str(tmp_path / "a.npz"), name)
         ids[name] = data["stimulus_id"].values.tolist()
         assert data.identical(datasets.load(str(tmp_path / "a.npz"), name))
     assert len(ids["validation"]) == 3
-    assert sorted(ids["train"] + ids["validation"]) == ids["train+validation"]
+    assert sorted(ids["train"] + ids["validation"]) == sorted(ids["train+validation"])
     assert not set(ids["train"]) & set(ids["validation"])
     assert len(ids["test"]) == 5
     # The choice looks at the number of images alone.
-    other = datasets.load(str(tmp_path / "b.npz"), "validation")["stimulus_id"].values
-    assert [name.replace("b-", "a-") for name in other] == ids["validation"]
+    images = [datasets.load(str(tmp_path / name), "validation")["image"].values for name in ("a.npz", "b.npz")]
+    np.testing.assert_allclose(images[0], 1 - images[1], atol=1e-6)
+    label = '[0, "validation", "own", 35]'
+    seed = int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "little")
+    chosen = np.sort(np.random.Generator(np.random.PCG64(seed)).permutation(35)[:3])
+    np.testing.assert_array_equal(images[0], IMAGES[chosen] / np.float32(255))
 
 
 def test_a_split_that_is_not_there(tmp_path):
@@ -273,7 +287,7 @@ def test_npz_of_another_layout(tmp_path, content):
     [
         ({"labels": LABELS[:5]}, "labels must have shape (40,) like the images, got (5,)"),
         ({"split": np.array(["train"] * 3)}, "split must be one word or have shape (40,) like the images, got (3,)"),
-        ({"split": np.array(["dev"] * 40)}, "split ['dev'] is unknown. Allowed: train, validation, test."),
+        ({"split": np.array(["dev"] * 40)}, "split 'dev' is unknown. Allowed: train, validation, test."),
     ],
     ids=["labels", "split", "words"],
 )
@@ -415,20 +429,19 @@ def test_a_folder_with_splits(tmp_path):
 
 
 def test_colour_images_have_channels_last(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
-    for name in ("a", "b"):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 6, 3), np.uint8)
+    for name, image in zip("ab", pixels, strict=True):
         (tmp_path / name).mkdir()
-        Image.fromarray(pixels).save(tmp_path / name / "1.png")
+        Image.fromarray(image).save(tmp_path / name / "1.png")
     data = datasets.load(str(tmp_path), "test")
     assert data["image"].dims == ("presentation", "row", "column", "channel")
-    np.testing.assert_array_equal(data["image"].values[0], pixels / np.float32(255))
+    np.testing.assert_array_equal(data["image"].values[0], pixels[int(data["label"][0])] / np.float32(255))
 
 
 def test_black_and_white_and_palette_images(tmp_path):
     grey = np.random.default_rng(0).integers(0, 2, (5, 6), np.uint8) * 255
-    for index in range(4):
-        (tmp_path / "bits" / "a").mkdir(parents=True, exist_ok=True)
-        Image.fromarray(grey).convert("1").save(tmp_path / "bits" / "a" / f"{index}.png")
+    (tmp_path / "bits" / "a").mkdir(parents=True)
+    Image.fromarray(grey).convert("1").save(tmp_path / "bits" / "a" / "1.png")
     np.testing.assert_array_equal(datasets.load(str(tmp_path / "bits"), "test")["image"].values[0], grey / 255)
     (tmp_path / "palette" / "a").mkdir(parents=True)
     Image.fromarray(grey).convert("P").save(tmp_path / "palette" / "a" / "1.png")
@@ -491,31 +504,226 @@ def test_folders_without_images_in_classes(tmp_path):
         assert message.startswith(f"{tmp_path / name} holds no images in class folders. An .npz or netCDF file")
 
 
-# --------------------------------------------------------------------------------------------------- fingerprints
+def test_a_folder_is_ordered_by_content(tmp_path):
+    for index in range(12):
+        _png(tmp_path / "one" / "ab"[index % 2] / f"{index:02d}.png", 10 + index)
+        _png(tmp_path / "two" / "ab"[index % 2] / f"{99 - index:02d}.png", 10 + index)
+    for split in ("train", "validation", "test"):
+        assert datasets.load(tmp_path / "one", split).identical(datasets.load(tmp_path / "two", split))
 
 
-def test_the_fingerprint_of_a_file_follows_its_contents(tmp_path):
+# ----------------------------------------------------------------------------------- names that are made of content
+
+
+def _names(data):
+    """Return the id of each (image, label), as bytes and number."""
+    rows = zip(data["image"].values, data["label"].values, data["stimulus_id"].values, strict=True)
+    return {(image.tobytes(), int(label)): str(name) for image, label, name in rows}
+
+
+def test_an_image_keeps_its_id_wherever_it_stands():
+    whole = datasets.from_arrays(IMAGES, LABELS)
+    assert len(_names(whole)) == len(set(whole["stimulus_id"].values)) == 40
+    assert _names(datasets.from_arrays(IMAGES[::-1], LABELS[::-1])) == _names(whole)
+    some = datasets.from_arrays(IMAGES[7:9], LABELS[7:9], split="test", name="another", class_names=["a", "b", "c"])
+    np.testing.assert_array_equal(some["stimulus_id"], whole["stimulus_id"][7:9])
+
+
+def test_the_id_is_made_of_shape_and_pixels():
+    image = np.linspace(0, 1, 6, dtype=np.float32)
+    expected = hashlib.sha256(b"[2, 3]" + image.tobytes()).hexdigest()[:16]
+    assert datasets.from_arrays(image.reshape(1, 2, 3))["stimulus_id"].item() == f"{expected}-0"
+    shapes = [(1, 2, 3), (1, 3, 2), (1, 6)]
+    assert len({datasets.from_arrays(image.reshape(shape))["stimulus_id"].item() for shape in shapes}) == 3
+    as_bytes, as_floats = (datasets.from_arrays(values)["stimulus_id"] for values in (IMAGES, IMAGES / np.float32(255)))
+    np.testing.assert_array_equal(as_bytes, as_floats)
+    zeros = [datasets.from_arrays(np.full((1, 2, 2), zero))["stimulus_id"].item() for zero in (0.0, -0.0)]
+    assert zeros[0] == zeros[1]
+
+
+def test_equal_images_are_numbered_and_their_place_does_not_matter():
+    images, labels = IMAGES[[0, 1, 0, 0]], np.array([2, 0, 1, 0])
+    data = datasets.from_arrays(images, labels)
+    first, second = (data["stimulus_id"].values[index].rpartition("-")[0] for index in (0, 1))
+    assert data["stimulus_id"].values.tolist() == [f"{first}-2", f"{second}-0", f"{first}-1", f"{first}-0"]
+    assert _names(datasets.from_arrays(images[::-1], labels[::-1])) == _names(data)
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("learnt", ["train", "validation"])
+def test_images_in_training_and_test_data_are_counted(learnt, named):
+    images = IMAGES[[0, 1, 2, 0, 2, 3, 0]]
+    split = np.array([learnt] * 3 + ["test"] * 4)
+    with pytest.warns(UserWarning, match="^mine: 3 of 4 images of the split 'test' are in the training data as well"):
+        data = datasets.from_arrays(images, split=split, name="mine", stimulus_id=list("abcdefg") if named else None)
+    assert len(set(data["stimulus_id"].values)) == 7
+
+
+def test_equal_images_of_one_split_are_no_matter():
+    datasets.from_arrays(IMAGES[[0, 0, 1]], split=np.array(["train", "validation", "test"]))
+    datasets.from_arrays(IMAGES[[0, 1, 1]], split=np.array(["train", "test", "test"]))
+
+
+def test_one_image_in_two_splits_is_found_whatever_it_is_read_from(tmp_path):
+    split = np.array(["train"] * 30 + ["test"] * 10)
+    images = IMAGES.copy()
+    images[35] = images[3]
+    np.savez(tmp_path / "mine.npz", images=images, split=split)
+    xr.Dataset({"image": (("n", "y", "x"), images), "split": ("n", split)}).to_netcdf(tmp_path / "mine.nc")
+    for index, (part, image) in enumerate(zip(split, images, strict=True)):
+        path = tmp_path / "mine" / part / "a" / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    for name in ("mine.npz", "mine.nc", "mine"):
+        with pytest.warns(UserWarning, match="1 of 10 images"):
+            data = datasets.load(tmp_path / name, "test")
+        assert data.sizes["presentation"] == 10
+
+
+def test_arrays_that_were_made_apart_meet_in_the_check_for_overlap():
+    learnt, tested = datasets.from_arrays(IMAGES[:5]), datasets.from_arrays(IMAGES[4:8], split="test")
+    with pytest.raises(SplitError, match="1 of 4 stimuli were used for fitting"):
+        require_disjoint(tested["stimulus_id"].values, learnt["stimulus_id"].values, "test")
+
+
+# ---------------------------------------------------------------------------------------------------------- keys
+
+
+def _key(name, **settings):
+    dataset = DATASETS.parse({"name": str(name), **settings})
+    return digest({**dataset.identity(), "content": dataset.content()})
+
+
+def test_the_key_of_a_file_follows_its_contents_and_not_its_name(tmp_path):
     np.savez(tmp_path / "a.npz", images=IMAGES)
-    before = datasets.fingerprint(str(tmp_path / "a.npz"))
+    before = _key(tmp_path / "a.npz")
     (tmp_path / "elsewhere").mkdir()
     shutil.copy(tmp_path / "a.npz", tmp_path / "elsewhere" / "b.npz")
-    assert datasets.fingerprint(str(tmp_path / "elsewhere" / "b.npz")) == before
+    assert _key(tmp_path / "elsewhere" / "b.npz") == before
+    assert _key(tmp_path / "a.npz", fit_on="train+validation") == before
+    assert _key(tmp_path / "a.npz", limit=5) != before
+    for split in ("train", "validation", "test"):
+        first, second = (datasets.load(tmp_path / name, split) for name in ("a.npz", "elsewhere/b.npz"))
+        assert first.identical(second)
     np.savez(tmp_path / "a.npz", images=255 - IMAGES)
-    assert datasets.fingerprint(str(tmp_path / "a.npz")) != before
+    assert _key(tmp_path / "a.npz") != before
 
 
-def test_the_fingerprint_of_a_folder_follows_names_and_contents_of_images(tmp_path):
+def test_the_key_of_a_folder_follows_classes_and_images_and_not_names_of_files(tmp_path):
     folder = tmp_path / "pets"
     for index in range(4):
         _png(folder / "ab"[index % 2] / f"{index}.png", 10 + index)
-    marks = [datasets.fingerprint(str(folder))]
+    keys = [_key(folder)]
     shutil.copytree(folder, tmp_path / "moved")
     (tmp_path / "moved" / "a" / "notes.txt").write_text("not an image")
-    assert datasets.fingerprint(str(tmp_path / "moved")) == marks[0]
+    (tmp_path / "moved" / "a" / "0.png").rename(tmp_path / "moved" / "a" / "zero.png")
+    assert _key(tmp_path / "moved") == keys[0]
     _png(folder / "a" / "0.png", 99)
-    marks.append(datasets.fingerprint(str(folder)))
+    keys.append(_key(folder))
     (folder / "a" / "0.png").rename(folder / "b" / "0.png")  # another class
-    marks.append(datasets.fingerprint(str(folder)))
+    keys.append(_key(folder))
     (folder / "b" / "1.png").unlink()
-    marks.append(datasets.fingerprint(str(folder)))
-    assert len({mark["sha256"] for mark in marks}) == 4
+    keys.append(_key(folder))
+    assert len(set(keys)) == 4
+
+
+def test_draws_and_results_are_not_named_by_a_path(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=IMAGES)
+    assert DATASETS.parse({"name": str(tmp_path / "mine.npz")}).word == "own"
+    assert datasets.load(tmp_path / "mine.npz").attrs["dataset"] == "own"
+
+
+def test_a_file_is_hashed_once_unless_it_changes(tmp_path, monkeypatch):
+    path, read = tmp_path / "mine.npz", []
+    np.savez(path, images=IMAGES)
+    monkeypatch.setattr(files, "sha256", lambda path: read.append(path) or sha256(path))
+    fresh = _key(path)
+    assert _key(path) == fresh
+    assert len(read) == 2  # it may change again within the same tick of the clock
+    os.utime(path, (1_000_000, 1_000_000))
+    assert [_key(path) for _ in range(3)] == [fresh] * 3
+    assert len(read) == 3
+    np.savez(path, images=255 - IMAGES)
+    os.utime(path, (2_000_000, 2_000_000))
+    assert _key(path) != fresh
+    assert len(read) == 4
+
+
+@pytest.mark.parametrize("name", ["missing.npz", "mine.mat"])
+def test_the_key_of_what_cannot_be_read(tmp_path, name):
+    (tmp_path / "mine.mat").write_bytes(b"x")
+    assert "An .npz or netCDF file holds 'images'" in _message(DataError, _key, tmp_path / name)
+
+
+# ------------------------------------------------------------------------------------------------- words and settings
+
+
+def test_unknown_words_and_settings(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=IMAGES)
+    assert _message(ConfigError, datasets.load, "mnits").startswith("unknown dataset 'mnits'; did you mean 'mnist'? ")
+    assert "unknown split 'tset'; did you mean 'test'?" in _message(ConfigError, datasets.load, "digits", "tset")
+    assert _message(ConfigError, datasets.load, "digits", limits=3) == (
+        "digits: unknown key 'limits' (value 3); did you mean 'limit'? Allowed here: fit_on, limit, name."
+    )
+    assert "unknown key 'size'" in _message(ConfigError, datasets.load, "digits", size=3)
+    assert "unknown key 'count'" in _message(ConfigError, datasets.load, tmp_path / "mine.npz", count=3)
+    for split in ("tset", "train+test"):
+        message = _message(ConfigError, DATASETS.parse({"name": str(tmp_path / "mine.npz")}).load, split)
+        assert message.startswith(f"unknown split '{split}'")
+    assert "give its whole path" in _message(ConfigError, datasets.load, tmp_path / "mine.npz", "train", tmp_path)
+
+
+# --------------------------------------------------------------------------------------------- a class of the user's
+
+BLOBS = """
+import numpy as np
+from biorep.config import setting
+from biorep.contracts import Dataset
+from biorep.datasets import from_arrays, select, subset
+
+
+class Blobs(Dataset):
+    n: int = setting(20, ge=1, description="number of images")
+
+    def content(self):
+        return {}
+
+    def load(self, split):
+        images = np.random.default_rng(0).random((self.n, 4, 4))
+        split_of = np.where(np.arange(self.n) % 5, "train", "test")
+        whole = from_arrays(images, np.arange(self.n) % 2, split=split_of, name=self.word)
+        return subset(select(whole, split), self.limit)
+"""
+
+
+def test_a_class_of_the_users_file(tmp_path):
+    (tmp_path / "my.py").write_text(BLOBS)
+    word = f"{tmp_path / 'my.py'}:Blobs"
+    dataset = DATASETS.parse({"name": word, "n": 10})
+    assert dataset.word == "Blobs"
+    sizes = {split: dataset.load(split).sizes["presentation"] for split in ("train", "validation", "test")}
+    assert sizes == {"train": 7, "validation": 1, "test": 2}
+    assert datasets.load(word, "train+validation", n=10, limit=3).sizes["presentation"] == 3
+    assert "unknown key 'm' (value 3)" in _message(ConfigError, datasets.load, word, m=3)
+    assert "defines no dataset 'Blob'" in _message(ConfigError, datasets.load, word[:-1])
+
+
+def test_the_key_of_a_users_class_follows_its_text_and_not_its_place(tmp_path):
+    texts = {"one/my.py": BLOBS, "two/other.py": BLOBS, "three/my.py": BLOBS.replace("(0)", "(1)")}
+    keys = {}
+    for name, text in texts.items():
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.write_text(text)
+        keys[name] = _key(f"{path}:Blobs")
+    assert keys["one/my.py"] == keys["two/other.py"] != keys["three/my.py"]
+    assert _key(f"{tmp_path / 'one/my.py'}:Blobs", n=10) != keys["one/my.py"]
+
+
+# ------------------------------------------------------------------------------------------------------------ cost
+
+
+def test_the_import_loads_nothing_heavy():
+    code = "import biorep.datasets as d, sys; d.available; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "brian2", "xarray", "scipy", "sklearn", "matplotlib"} & set(loaded)

@@ -13,10 +13,11 @@ from pathlib import Path
 import pooch
 import pytest
 
-from biorep import datasets
-from biorep.datasets import registry
-from biorep.datasets.download import download
+from biorep import datasets, resources
+from biorep.datasets import files, registry
+from biorep.datasets.files import download
 from biorep.errors import DataError
+from biorep.tables import DATASETS
 
 CONTENT = b"some bytes " * 50
 PACKED = {"": CONTENT, ".gz": gzip.compress(CONTENT, mtime=0), ".xz": lzma.compress(CONTENT)}
@@ -24,9 +25,9 @@ SUMS = {form: hashlib.sha256(data).hexdigest() for form, data in PACKED.items()}
 FILE = registry.DataFile("toy-images", SUMS)
 
 
-def _entry(files=(FILE,), mirrors=(), archive=None, archive_sha256=None, extra=None):
+def _entry(members=(FILE,), mirrors=(), archive=None, archive_sha256=None, extra=None):
     return registry.Entry(
-        "toy", "Toy", "CC0", "nobody", "toy-folder", files, mirrors, archive, archive_sha256, extra or {}
+        "toy", "Toy", "CC0", "nobody", "toy-folder", members, mirrors, archive, archive_sha256, extra or {}
     )
 
 
@@ -46,12 +47,12 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setattr(pooch, "retrieve", no_network)
     monkeypatch.setenv("BIOREP_DATA", str(tmp_path / "mine"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(registry.resources, "checkout", lambda: tmp_path / "repository")
+    monkeypatch.setattr(resources, "checkout", lambda: tmp_path / "repository")
     return {
         "argument": tmp_path / "argument",
         "environment": tmp_path / "mine",
         "checkout": tmp_path / "shared" / "data",
-        "cache": registry.cache_folder(),
+        "cache": resources.cache_folder(),
     }
 
 
@@ -82,11 +83,18 @@ def test_the_checksum_of_a_set_is_made_of_its_plain_files():
     assert _entry((), extra={"sha256": "ab"}).checksum == "ab"
 
 
-def test_fingerprints_of_known_sets_are_their_checksums():
+def test_keys_of_known_sets_hold_their_words_and_checksums():
     entries = registry.entries()
-    found = {name: datasets.fingerprint(name)["sha256"] for name in ("digits", "mnist", "cifar10")}
-    assert found == {name: entries[name].checksum for name in found}
-    assert len(set(found.values())) == 3
+    for name in ("digits", "mnist", "fashion-mnist", "cifar10"):
+        dataset = DATASETS.parse({"name": name})
+        assert dataset.content() == {"word": name, "sha256": entries[name].checksum}
+        assert dataset.word == name
+
+
+def test_every_entry_of_the_registry_is_a_word_of_the_table():
+    assert set(registry.entries()) == set(DATASETS) - {"gratings"}  # made, not read
+    for word in DATASETS:
+        assert DATASETS.load(word)().name == word
 
 
 # -------------------------------------------------------------------------------------------------- where to look
@@ -94,51 +102,51 @@ def test_fingerprints_of_known_sets_are_their_checksums():
 
 def test_folders_are_searched_in_order(places):
     order = ["environment", "checkout", "cache"]
-    assert registry.search_folders() == [places[name] for name in order]
+    assert files.search_folders() == [places[name] for name in order]
     for name in reversed(order):
         path = _put(places[name] / "toy-folder")
-        assert registry.find(_entry(), FILE) == path
+        assert files.find(_entry(), FILE) == path
 
 
 def test_a_folder_that_is_named_replaces_all_others(places):
     for name in ("environment", "checkout", "cache"):
         _put(places[name] / "toy-folder")
-    assert registry.search_folders(places["argument"]) == [places["argument"]]
-    assert registry.find(_entry(), FILE, places["argument"]) is None
+    assert files.search_folders(places["argument"]) == [places["argument"]]
+    assert files.find(_entry(), FILE, places["argument"]) is None
     path = _put(places["argument"] / "toy-folder")
-    assert registry.find(_entry(), FILE, str(places["argument"])) == path
+    assert files.find(_entry(), FILE, str(places["argument"])) == path
 
 
 def test_without_environment_and_checkout_only_the_cache_is_left(places, monkeypatch):
     monkeypatch.setenv("BIOREP_DATA", "")
-    monkeypatch.setattr(registry.resources, "checkout", lambda: None)
-    assert registry.search_folders() == [places["cache"]]
+    monkeypatch.setattr(resources, "checkout", lambda: None)
+    assert files.search_folders() == [places["cache"]]
 
 
 def test_files_may_lie_directly_in_the_folder(places):
     direct = _put(places["environment"], "toy-images.xz", PACKED[".xz"])
-    assert registry.find(_entry(), FILE) == direct
-    assert registry.read(_entry(), FILE) == CONTENT
+    assert files.find(_entry(), FILE) == direct
+    assert files.read(_entry(), FILE) == CONTENT
     below = _put(places["environment"] / "toy-folder")
-    assert registry.find(_entry(), FILE) == below
+    assert files.find(_entry(), FILE) == below
 
 
 def test_a_folder_with_the_name_of_a_file_is_no_file(places):
     (places["environment"] / "toy-folder" / "toy-images").mkdir(parents=True)
-    assert registry.find(_entry(), FILE) is None
+    assert files.find(_entry(), FILE) is None
 
 
 @pytest.mark.parametrize("form", ["", ".gz", ".xz"])
 def test_every_form_gives_the_same_bytes(places, form):
     path = _put(places["environment"] / "toy-folder", f"toy-images{form}", PACKED[form])
-    assert registry.find(_entry(), FILE) == path
-    assert registry.read(_entry(), FILE) == CONTENT
+    assert files.find(_entry(), FILE) == path
+    assert files.read(_entry(), FILE) == CONTENT
 
 
 def test_a_form_without_checksum_is_not_taken(places):
     _put(places["environment"], "toy-images.gz", PACKED[".gz"])
     plain_only = registry.DataFile("toy-images", {"": SUMS[""]})
-    assert registry.find(_entry((plain_only,)), plain_only) is None
+    assert files.find(_entry((plain_only,)), plain_only) is None
 
 
 # ------------------------------------------------------------------------------------------ damaged and missing
@@ -151,7 +159,7 @@ def test_a_damaged_file_is_named_with_both_checksums(places, form, folder):
     damaged[len(damaged) // 2] ^= 1
     path = _put(places["environment"] / folder, f"toy-images{form}", bytes(damaged))
     with pytest.raises(DataError) as caught:
-        registry.read(_entry(), FILE)
+        files.read(_entry(), FILE)
     # In the folder of the data set it is the one; elsewhere another data set may own it, and the search goes on.
     assert ("was not found" in str(caught.value)) == (folder == "")
     assert str(caught.value).splitlines()[0] == (
@@ -166,12 +174,12 @@ def test_a_folder_of_mnist_does_not_hide_fashion_mnist(places, monkeypatch):
     # BIOREP_DATA names the folder of MNIST itself; Fashion-MNIST, whose files have the same names, is elsewhere.
     _put(places["environment"], "toy-images", b"the images of MNIST")
     _put(places["cache"] / "toy-folder")
-    assert registry.read(_entry(), FILE) == CONTENT
+    assert files.read(_entry(), FILE) == CONTENT
 
 
 def test_a_missing_file_without_mirror(places):
     with pytest.raises(DataError) as caught:
-        registry.read(_entry(), FILE)
+        files.read(_entry(), FILE)
     lines = str(caught.value).splitlines()
     assert lines[0] == "data set 'toy': the file 'toy-images' was not found. Any of these forms will do:"
     assert lines[1:4] == [f"  toy-images{form}  sha256 {SUMS[form]}" for form in ("", ".gz", ".xz")]
@@ -211,48 +219,48 @@ def _mirrors(monkeypatch, answers):
 def test_the_second_mirror_is_asked_when_the_first_fails(places, monkeypatch):
     mirrors = _mirrors(monkeypatch, {"https://a/": ConnectionError("down"), "https://b/": PACKED[".gz"]})
     entry = _entry(mirrors=("https://a/", "https://b/", "https://c/"))
-    assert registry.read(entry, FILE) == CONTENT
+    assert files.read(entry, FILE) == CONTENT
     known = f"sha256:{SUMS['.gz']}"
     assert mirrors.calls == [("https://a/toy-images.gz", known), ("https://b/toy-images.gz", known)]
-    assert registry.find(entry, FILE) == places["cache"] / "toy-folder" / "toy-images.gz"
-    assert registry.read(entry, FILE) == CONTENT
+    assert files.find(entry, FILE) == places["cache"] / "toy-folder" / "toy-images.gz"
+    assert files.read(entry, FILE) == CONTENT
     assert len(mirrors.calls) == 2  # the second time it is in the cache
 
 
 def test_a_mirror_that_serves_another_file_is_passed_over(monkeypatch):
     mirrors = _mirrors(monkeypatch, {"https://a/": b"<html>", "https://b/": PACKED[".gz"]})
-    assert registry.read(_entry(mirrors=("https://a/", "https://b/")), FILE) == CONTENT
+    assert files.read(_entry(mirrors=("https://a/", "https://b/")), FILE) == CONTENT
     assert len(mirrors.calls) == 2
 
 
 def test_files_without_packed_form_are_downloaded_plain(monkeypatch):
     plain_only = registry.DataFile("toy-images", {"": SUMS[""]})
     mirrors = _mirrors(monkeypatch, {"https://a/": CONTENT})
-    assert registry.read(_entry((plain_only,), mirrors=("https://a/",)), plain_only) == CONTENT
+    assert files.read(_entry((plain_only,), mirrors=("https://a/",)), plain_only) == CONTENT
     assert mirrors.calls == [("https://a/toy-images", f"sha256:{SUMS['']}")]
 
 
 def test_all_mirrors_and_their_reasons_are_reported(places, monkeypatch):
     _mirrors(monkeypatch, {"https://a/": ConnectionError("down"), "https://b/": b"other"})
     with pytest.raises(DataError) as caught:
-        registry.read(_entry(mirrors=("https://a/", "https://b/")), FILE)
+        files.read(_entry(mirrors=("https://a/", "https://b/")), FILE)
     message = str(caught.value)
     assert "No mirror could serve it (https://a/: ConnectionError; https://b/: ValueError)." in message
     assert f"toy-images.gz  sha256 {SUMS['.gz']}" in message
-    assert registry.find(_entry(), FILE) is None
+    assert files.find(_entry(), FILE) is None
 
 
 def test_nothing_is_downloaded_when_a_folder_is_named(places, monkeypatch):
     mirrors = _mirrors(monkeypatch, {"https://a/": PACKED[".gz"]})
     with pytest.raises(DataError, match="A folder was named, so nothing was downloaded"):
-        registry.read(_entry(mirrors=("https://a/",)), FILE, places["argument"])
+        files.read(_entry(mirrors=("https://a/",)), FILE, places["argument"])
     assert mirrors.calls == []
 
 
 def test_nothing_is_downloaded_when_the_file_is_at_hand(places, monkeypatch):
     mirrors = _mirrors(monkeypatch, {"https://a/": PACKED[".gz"]})
     _put(places["checkout"])
-    assert registry.read(_entry(mirrors=("https://a/",)), FILE) == CONTENT
+    assert files.read(_entry(mirrors=("https://a/",)), FILE) == CONTENT
     assert mirrors.calls == []
 
 
@@ -276,9 +284,9 @@ def test_a_file_out_of_an_archive(places, monkeypatch):
     data = _archive({"toy-folder/toy-images": CONTENT, "toy-folder/readme": b"hello"})
     mirrors = _mirrors(monkeypatch, {"https://a/": data})
     entry, file = _archived(data)
-    assert registry.read(entry, file) == CONTENT
-    assert registry.find(entry, file) == places["cache"] / "toy-folder" / "toy-images"
-    assert registry.read(entry, file) == CONTENT
+    assert files.read(entry, file) == CONTENT
+    assert files.find(entry, file) == places["cache"] / "toy-folder" / "toy-images"
+    assert files.read(entry, file) == CONTENT
     assert len(mirrors.calls) == 1
 
 
@@ -287,7 +295,7 @@ def test_a_damaged_member_of_an_archive_is_refused(monkeypatch):
     _mirrors(monkeypatch, {"https://a/": data})
     entry, file = _archived(data)
     with pytest.raises(DataError, match=f"expected {SUMS['']}"):
-        registry.read(entry, file)
+        files.read(entry, file)
 
 
 def test_an_archive_without_the_file(monkeypatch):
@@ -310,7 +318,8 @@ def test_an_archive_that_cannot_be_had(monkeypatch):
 
 def test_available_tells_where_the_files_are(places):
     rows = {row["name"]: row for row in datasets.available()}
-    assert set(rows) == set(registry.entries())
+    assert set(rows) == {*registry.entries(), "gratings"}
+    assert rows["gratings"]["where"] == "made, not read"
     assert rows["digits"]["where"] == rows["natural-patches"]["where"] == "ships with scikit-learn"
     assert rows["mnist"]["where"] is None
     assert rows["cifar10"]["downloadable"] is True

@@ -127,12 +127,12 @@ def test_gratings_are_for_testing_only():
 
 
 def test_representations_keep_the_coordinates():
-    from biorep import encode, network
+    from biorep import network
 
     shown = gratings(size=8, orientations=4)
     images = np.random.default_rng(0).uniform(-1, 1, (20, 8, 8))
     model = network("random-features", units=4)
     state = model.fit(from_arrays(images, value_range=(-8, 8)), seed=0)
-    representation = encode(model, state, shown)
+    representation = model.encode(state, shown)
     for name in ("orientation", "frequency", "phase"):
         np.testing.assert_array_equal(representation[name], shown[name])

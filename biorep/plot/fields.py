@@ -12,12 +12,12 @@ from biorep.errors import ConfigError
 from biorep.plot.style import new_figure, styled
 
 
-def receptive_fields(state: xr.Dataset, *, count: int = 40, columns: int = 10, title: str = "") -> Figure:
+def receptive_fields(state: xr.Dataset | xr.DataTree, *, count: int = 40, columns: int = 10, title: str = "") -> Figure:
     """Draw the weights of the units that win most often (or the first ones, if wins are not known).
 
     Parameters
     ----------
-    state : xr.Dataset
+    state : xr.Dataset or xr.DataTree
         With ``weights(neuroid, input)`` (or ``weights_0``) and the attribute `image_shape`.
     count : int
         Number of units.
@@ -36,6 +36,7 @@ def receptive_fields(state: xr.Dataset, *, count: int = 40, columns: int = 10, t
     ConfigError
         If the state has no weights from the pixels.
     """
+    state = state.to_dataset() if isinstance(state, xr.DataTree) else state
     name = next((n for n in ("weights", "weights_0") if n in state), None)
     if name is None:
         raise ConfigError(f"this state has no weights from the pixels (it has {', '.join(map(str, state.data_vars))})")

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from biorep.errors import ConfigError
 from biorep.plot.style import new_figure, styled
 
 PANELS = {
@@ -32,8 +33,15 @@ def accuracy_curves(results: Mapping[str, Sequence[xr.DataTree]], *, relative: b
     Figure
         Lines: mean over seeds of the accuracy under the union of all attacks (an image counts only if it
         withstands each of them); bands: range over seeds.
+
+    Raises
+    ------
+    ConfigError
+        If there is nothing to draw.
     """
     panels = [name for name in PANELS if any(name in tree.children for trees in results.values() for tree in trees)]
+    if not panels:
+        raise ConfigError(f"no result of robustness has one of the groups {', '.join(PANELS)}: nothing to draw")
     with styled():
         figure = new_figure(figsize=(3.4 * len(panels), 3.1))
         for column, panel in enumerate(panels):

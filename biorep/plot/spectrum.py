@@ -61,6 +61,6 @@ def spectrum_lines(spectra: Mapping[str, Sequence[xr.Dataset]], *, title: str = 
 
 def _shares(members: Sequence[xr.Dataset]) -> np.ndarray:
     """Return positive shares of the variance, (seed, component), cut where the numerical rank ends."""
-    length = min(int(m.attrs.get("numerical_rank", m.sizes["component"])) for m in members)
+    length = min(int(m["numerical_rank"]) if "numerical_rank" in m else m.sizes["component"] for m in members)
     values = [m["eigenvalue"].values[:length] / float(m["total_variance"]) for m in members]
     return np.maximum(np.stack(values), np.finfo(float).tiny)

@@ -12,13 +12,13 @@ from biorep.errors import ConfigError
 from biorep.plot.style import new_figure, styled
 
 
-def learning_curves(groups: Mapping[str, Sequence[xr.Dataset]]) -> Figure:
+def learning_curves(groups: Mapping[str, Sequence[xr.Dataset] | Sequence[xr.DataTree]]) -> Figure:
     """Draw the learning histories of networks.
 
     Parameters
     ----------
-    groups : mapping of str to sequence of xr.Dataset
-        Name -> states, one per seed, with the history of `biorep.networks.history`.
+    groups : mapping of str to sequence of xr.Dataset or xr.DataTree
+        Name -> states, one per seed, with the history of `biorep.networks.brian.history`.
 
     Returns
     -------
@@ -51,12 +51,12 @@ def learning_curves(groups: Mapping[str, Sequence[xr.Dataset]]) -> Figure:
     return figure
 
 
-def occupancy(representation: xr.Dataset, *, title: str = "") -> Figure:
+def occupancy(representation: xr.Dataset | xr.DataTree, *, title: str = "") -> Figure:
     """Draw which class each neuron answers to.
 
     Parameters
     ----------
-    representation : xr.Dataset
+    representation : xr.Dataset or xr.DataTree
         Counts, ``response([repeat,] presentation, neuroid)``, with ``object_name(presentation)``.
     title : str
 
@@ -65,6 +65,7 @@ def occupancy(representation: xr.Dataset, *, title: str = "") -> Figure:
     Figure
         Mean spikes per image, class by neuron; neurons are sorted by their class and then by how many they send.
     """
+    representation = representation.to_dataset() if isinstance(representation, xr.DataTree) else representation
     response = representation["response"]
     if "repeat" in response.dims:
         response = response.mean("repeat")
@@ -93,7 +94,7 @@ def raster(recording: xr.Dataset, *, count: int = 6, title: str = "") -> Figure:
     Parameters
     ----------
     recording : xr.Dataset
-        From `biorep.networks.recording.record`.
+        From `biorep.networks.brian.recording.record`.
     count : int
         Number of images.
     title : str

@@ -19,13 +19,13 @@ PANELS = {
 }
 
 
-def training_curves(groups: Mapping[str, Sequence[xr.Dataset]]) -> Figure:
+def training_curves(groups: Mapping[str, Sequence[xr.Dataset | xr.DataTree]]) -> Figure:
     """Draw the histories of trainings.
 
     Parameters
     ----------
-    groups : mapping of str to sequence of xr.Dataset
-        Name -> states, one per seed, with the history of `biorep.baselines`.
+    groups : mapping of str to sequence of xr.Dataset or xr.DataTree
+        Name -> states of backprop networks, one per seed: the history lies over `epoch`.
 
     Returns
     -------
@@ -33,7 +33,8 @@ def training_curves(groups: Mapping[str, Sequence[xr.Dataset]]) -> Figure:
         Loss, accuracy and exponent of the spectrum against the epoch; one line per state. Solid: on the training
         batches, dashes: on the evaluation batch or the validation images.
     """
-    states = [state for members in groups.values() for state in members]
+    histories = {name: [_dataset(state) for state in members] for name, members in groups.items()}
+    states = [state for members in histories.values() for state in members]
     shown = {
         label: names
         for label, names in PANELS.items()
@@ -43,7 +44,7 @@ def training_curves(groups: Mapping[str, Sequence[xr.Dataset]]) -> Figure:
         figure = new_figure(figsize=(2.8 * len(shown), 2.6))
         for column, (label, names) in enumerate(shown.items()):
             axes = figure.add_subplot(1, len(shown), column + 1)
-            for index, members in enumerate(groups.values()):
+            for index, members in enumerate(histories.values()):
                 for state in members:
                     for name, line in zip(names, ("-", "--"), strict=True):
                         if name in state:
@@ -55,3 +56,7 @@ def training_curves(groups: Mapping[str, Sequence[xr.Dataset]]) -> Figure:
         handles = [Line2D([], [], color=f"C{index}", label=name) for index, name in enumerate(groups)]
         figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize="small")
     return figure
+
+
+def _dataset(state: xr.Dataset | xr.DataTree) -> xr.Dataset:
+    return state.to_dataset() if isinstance(state, xr.DataTree) else state

@@ -1,107 +1,136 @@
-"""From attacks at a grid of epsilons to the critical distance of each image.
+"""The one fact about an attack on an image: the least norm of a perturbation that was seen to fool the classifier.
 
-The critical distance is the smallest norm of a perturbation that was seen to fool the network: 0 for images
-that are misclassified anyway, infinite for images that were never fooled (censored at the end of the grid).
+It is called the critical distance of the image: 0 for an image that is misclassified anyway, infinite for one that was
+never fooled (censored at the end of the grid). Whether an image withstands an attack of radius epsilon follows from
+it, so that accuracy under attack and critical distance cannot disagree.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
-from biorep.robustness.perturbation import Model, Norm, size
+from biorep.robustness.attack import Problem
+from biorep.robustness.gate import check_images
+from biorep.robustness.perturbation import size
 
-#: An attack with everything but epsilon fixed: (indices of images, epsilon per image) -> adversarial images.
-Attack = Callable[[Tensor, Tensor], Tensor]
+#: An attack on a problem: (index of images, epsilon of each or None) -> perturbed images.
+Move = Callable[[Tensor, Tensor | None], Tensor]
 
 
-@dataclass
-class Outcome:
-    """What one attack did to all images.
+@dataclass(frozen=True)
+class LeastNorms:
+    """Of each image, (presentation,): the critical distance in the norm of the problem, and that perturbation's L2."""
 
-    `correct` is (epsilon, presentation) and says which images withstood; `distance` and `l2` are
-    (presentation,): the critical distance in the norm of the attack, and the L2 norm of that same perturbation.
-    """
-
-    correct: np.ndarray
     distance: np.ndarray
     l2: np.ndarray
 
 
-def sweep(
-    model: Model,
-    images: Tensor,
-    labels: Tensor,
-    clean: Tensor,
-    attack: Attack,
-    *,
-    epsilons: list[float],
-    norm: Norm,
-    refinements: int,
-) -> Outcome:
+def least_norms(
+    problem: Problem, move: Move, clean: np.ndarray, *, epsilons: list[float], refinements: int
+) -> LeastNorms:
     """Run an attack over a grid of epsilons and refine the first success of each image by bisection.
 
     Parameters
     ----------
-    model : callable
-        Images to logits; success is always recomputed with it on the images that an attack returns.
-    images : Tensor, (presentation, ...)
-    labels : Tensor, (presentation,)
-    clean : Tensor of bool, (presentation,)
+    problem : Problem
+        Success is always measured with its model on the images that the attack returns.
+    move : callable
+    clean : array of bool, (presentation,)
         Images that are classified correctly; the others are not attacked.
-    attack : callable
     epsilons : list of float
-        Ascending, the first one 0.
-    norm : {"linf", "l2"}
+        Ascending, the first one 0. Empty: call the attack once, without epsilon.
     refinements : int
         Halvings of the interval between the last epsilon that failed and the first that succeeded.
     """
-    n = len(images)
-    correct = np.tile(clean.cpu().numpy(), (len(epsilons), 1))
-    distance = torch.where(clean, torch.inf, 0.0).to(torch.float64)
-    l2 = distance.clone()
-    low, high = torch.zeros(n, dtype=torch.float64), torch.full((n,), torch.inf, dtype=torch.float64)
+    search = _Search(problem, move, clean)
+    if not epsilons:
+        search.attempt(search.standing, None)
+    search.scan(epsilons)
+    for _ in range(refinements):
+        search.bisect()
+    return LeastNorms(search.distance.numpy(), search.l2.numpy())
 
-    def attempt(chosen: Tensor, epsilon: Tensor) -> Tensor:
+
+class _Search:
+    """What is known of each image while an attack is tried at one epsilon after the other."""
+
+    def __init__(self, problem: Problem, move: Move, clean: np.ndarray):
+        self.problem, self.move = problem, move
+        self.standing = torch.as_tensor(np.flatnonzero(clean))
+        self.distance = torch.where(torch.as_tensor(clean), torch.inf, 0.0).to(torch.float64)
+        self.l2 = self.distance.clone()
+        #: The last epsilon that failed and the first that succeeded.
+        self.low = torch.zeros(len(clean), dtype=torch.float64)
+        self.high = torch.full((len(clean),), torch.inf, dtype=torch.float64)
+
+    def attempt(self, chosen: Tensor, epsilon: Tensor | None) -> Tensor:
         """Attack the chosen images, note successes, and return which were fooled."""
-        adversarial = attack(chosen, epsilon.to(images.dtype))
-        with torch.no_grad():
-            fooled = (model(adversarial).argmax(1) != labels[chosen]).cpu()
-        delta = (adversarial - images[chosen]).double()
-        norms = size(delta, norm).cpu()
-        closer = fooled & (norms < distance[chosen])
-        distance[chosen[closer]] = norms[closer]
-        l2[chosen[closer]] = size(delta, "l2").cpu()[closer]
+        if not len(chosen):
+            return torch.zeros(0, dtype=torch.bool)
+        problem = self.problem
+        found = self.move(chosen, None if epsilon is None else epsilon.to(problem.images.dtype))
+        check_images(found, problem.bounds, "images that the attack returned")
+        fooled = problem.fooled(chosen, found)
+        delta = (found - problem.images[chosen]).double()
+        norms = size(delta, problem.norm).cpu()
+        closer = fooled & (norms < self.distance[chosen])
+        self.distance[chosen[closer]] = norms[closer]
+        self.l2[chosen[closer]] = size(delta, "l2").cpu()[closer]
         return fooled
 
-    standing = torch.nonzero(clean.cpu()).flatten()
-    for row, epsilon in enumerate(epsilons):
-        if epsilon == 0 or not len(standing):
-            continue
-        fooled = attempt(standing, torch.full((len(standing),), epsilon, dtype=torch.float64))
-        correct[row, standing[fooled].numpy()] = False
-        first = standing[fooled & torch.isinf(high[standing])]
-        high[first], low[first] = epsilon, epsilons[row - 1]
-    correct = np.minimum.accumulate(correct, axis=0)  # what fools inside a ball fools inside all larger ones
-    for _ in range(refinements):
-        open_ = torch.nonzero(torch.isfinite(high)).flatten()
-        if not len(open_):
-            break
-        middle = (low[open_] + high[open_]) / 2
-        fooled = attempt(open_, middle)
-        high[open_[fooled]] = middle[fooled]
-        low[open_[~fooled]] = middle[~fooled]
-    return Outcome(correct, distance.numpy(), l2.numpy())
+    def scan(self, epsilons: list[float]) -> None:
+        """Try every epsilon of the grid on every image: a larger ball may hold a smaller perturbation."""
+        for below, epsilon in itertools.pairwise(epsilons):
+            fooled = self.attempt(self.standing, torch.full((len(self.standing),), epsilon, dtype=torch.float64))
+            first = self.standing[fooled & torch.isinf(self.high[self.standing])]
+            self.low[first], self.high[first] = below, epsilon
+
+    def bisect(self) -> None:
+        """Halve the interval of each image that was fooled."""
+        between = torch.nonzero(torch.isfinite(self.high)).flatten()
+        middle = (self.low[between] + self.high[between]) / 2
+        fooled = self.attempt(between, middle)
+        self.high[between[fooled]] = middle[fooled]
+        self.low[between[~fooled]] = middle[~fooled]
+
+
+def tolerances(problem: Problem, epsilons: list[float]) -> np.ndarray:
+    """Return by how much the norm of a perturbation of radius epsilon may exceed epsilon by rounding, (epsilon,).
+
+    A perturbed image is rounded relative to its own size, not to that of the perturbation, and the radius by the
+    arithmetic of the projection: one unit in the last place of the largest image, and 4 of epsilon. Without this, an
+    image that is fooled at an epsilon of the grid would sometimes count as one that withstands it. At epsilon 0 nothing
+    is perturbed, and nothing allowed.
+    """
+    largest = float(size(problem.images, problem.norm).max())
+    unit = float(torch.finfo(problem.images.dtype).eps)
+    return np.array([unit * (largest + 4 * epsilon) if epsilon else 0.0 for epsilon in epsilons])
+
+
+def withstand(distance: np.ndarray, epsilons: list[float], tolerance: np.ndarray) -> np.ndarray:
+    """Return whether images withstand, (epsilon, presentation): right unperturbed, and fooled by nothing that small."""
+    found: np.ndarray = distance > (np.asarray(epsilons) + tolerance)[:, None]
+    return found
 
 
 def median(distance: np.ndarray) -> float:
-    """Return the median of critical distances in which zeros and infinities count as such."""
+    """Return the median of critical distances in which zeros and infinities count as such; NaN of none."""
     ordered = np.sort(distance)
+    if not len(ordered):
+        return float("nan")
     middle = len(ordered) // 2
     if len(ordered) % 2 or ordered[middle - 1] == ordered[middle]:
         return float(ordered[middle])
     return float((ordered[middle - 1] + ordered[middle]) / 2)
+
+
+def weakest(group: xr.Dataset) -> float:
+    """Return the median over images of the smallest critical distance that any of the attacks found."""
+    return median(group["critical_distance"].min("attack").values)

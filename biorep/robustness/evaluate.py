@@ -4,265 +4,260 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from pydantic import field_validator
 from torch import Tensor
 
-from biorep import rng
-from biorep.bridge.classifier import Classifier, Space
-from biorep.config import Config, setting
+from biorep import rng, tables
 from biorep.context import RunContext
-from biorep.robustness.critical import Attack, Outcome, sweep
-from biorep.robustness.fgsm import fgsm
-from biorep.robustness.noise import add_noise, noise_directions
-from biorep.robustness.perturbation import Loss, Norm, gradient_and_logits, unit_start
-from biorep.robustness.pgd import pgd
-from biorep.robustness.tables import attack_table, noise_table
+from biorep.errors import ConfigError, DataError
+from biorep.robustness.attack import Attack, Problem, random_starts
+from biorep.robustness.critical import LeastNorms, Move, least_norms, tolerances
+from biorep.robustness.fgsm import FGSM
+from biorep.robustness.frozen import device_of, frozen
+from biorep.robustness.noise import noise_group
+from biorep.robustness.perturbation import Model, Norm
+from biorep.robustness.pgd import PGD
+from biorep.robustness.tables import attack_table
 from biorep.schema import check_dataset, describe, require_disjoint, require_splits
 
-#: Images attacked at once; bounds the memory, changes nothing else.
-BATCH = 500
+#: What is evaluated where nothing else is asked for.
+STANDARD: tuple[Attack, ...] = (FGSM(), PGD())
+LINF = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
+L2 = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 6.0)
+NOISE = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 
-def _grid(values: tuple[float, ...]) -> tuple[float, ...]:
-    """Return an epsilon grid with its leading 0; raise ValueError if it does not ascend."""
-    grid = values if values and values[0] == 0 else (0.0, *values)
-    if any(b <= a for a, b in itertools.pairwise(grid)):
-        raise ValueError(f"epsilons must be non-negative and ascend, got {list(values)}")
-    return grid
+def evaluate(
+    model: Model,
+    dataset: xr.Dataset,
+    *,
+    attacks: Sequence[Attack | str | Mapping[str, Any]] = STANDARD,
+    linf: Sequence[float] = LINF,
+    l2: Sequence[float] = L2,
+    noise: Sequence[float] = NOISE,
+    noise_draws: int = 10,
+    noise_clipped: bool = True,
+    refinements: int = 6,
+    images: int = 1000,
+    split: str = "test",
+    fitted: np.ndarray | None = None,
+    prepare: Callable[[Tensor], Tensor] | None = None,
+    seed: int = 0,
+    context: RunContext | None = None,
+) -> xr.DataTree:
+    """Attack a classifier.
 
+    Parameters
+    ----------
+    model : callable
+        Images (presentation, ...) to logits (presentation, class), by torch operations: a module in evaluation mode, or
+        any function. A module's parameters are frozen meanwhile, and afterwards as they were.
+    dataset : xr.Dataset
+        Images, ``image(presentation, ...)``, and ``label(presentation)``.
+    attacks : sequence of Attack, str, or mapping
+        Settings, words of `biorep.tables.ATTACKS`, or groups of keys with a `kind`.
+    linf, l2, noise : sequence of float
+        Ascending epsilons, in units of the attacked images; of noise the standard deviations. 0 is added in front. One
+        that is empty leaves its group out.
+    noise_draws : int
+        Independent draws of the noise.
+    noise_clipped : bool
+        Clip noisy images to the value range.
+    refinements : int
+        Bisections of the critical distance after the grid.
+    images : int
+        How many images, the first ones of a recorded permutation.
+    split : str
+        What all images must belong to.
+    fitted : array of str, optional
+        Stimuli that the classifier was fitted to; an overlap is an error.
+    prepare : callable, optional
+        Images (presentation, ...) to what the model takes and is attacked: a normalisation, another shape or dtype.
+    seed : int
+        Seed of random starts and noise.
+    context : RunContext, optional
+        By default on the device of the model.
 
-class Robustness(Config):
-    """Which attacks to run, on how many images, at which epsilons.
+    Returns
+    -------
+    xr.DataTree
+        At the root ``clean_correct(presentation)`` and ``clean_accuracy``. In the groups ``linf`` and ``l2``:
+        ``critical_distance`` and ``critical_l2`` ``(attack, presentation)``, the least norm found that fools, from
+        which all else follows: ``correct(attack, epsilon, presentation)``, ``accuracy`` and ``relative_accuracy``
+        ``(attack, epsilon)``, and medians over all and over the correctly classified images. In ``noise``:
+        ``accuracy(epsilon)`` over the draws, ``share_correct(epsilon, presentation)`` and the critical distance along
+        the direction of the first draw. The attribute `warnings` is a JSON list.
 
-    A grid that is empty leaves its group out; 0 is added in front of each grid, where the accuracy is the clean one.
+    Raises
+    ------
+    ConfigError
+        If a setting is not what it should be, or the model is in training mode or gives no gradients.
+    DataError
+        If the images have no labels, or images, labels and logits do not fit each other.
+    SplitError
+        If the images are not of the split, or were used for fitting.
+    NumericalError
+        If images or logits are NaN.
+
+    References
+    ----------
+    Carlini, N. et al. (2019). On evaluating adversarial robustness. arXiv:1902.06705.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from biorep.datasets import from_arrays
+    >>> data = from_arrays(np.eye(2).reshape(2, 1, 2), np.array([0, 1]), split="test")
+    >>> tree = evaluate(lambda images: images.flatten(1), data, linf=[0.4, 0.6], l2=[], noise=[])
+    >>> tree["linf"]["accuracy"].sel(attack="pgd").values.tolist()
+    [1.0, 1.0, 0.0]
     """
-
-    images: int = setting(1000, ge=1, description="test images, the first ones of a recorded permutation")
-    split: Literal["test", "validation"] = setting("test", description="choices are made on validation", neutral="test")
-    space: Space = setting("pixel", description="normalised: attack the images after their normalisation")
-    attacks: tuple[Literal["fgsm", "pgd"], ...] = setting(("fgsm", "pgd"), description="attacks to run")
-    linf: tuple[float, ...] = setting((0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5), description="L-inf epsilons")
-    l2: tuple[float, ...] = setting((0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 6.0), description="L2 epsilons")
-    noise: tuple[float, ...] = setting((0.05, 0.1, 0.2, 0.3, 0.5, 1.0), description="SDs of Gaussian noise")
-    noise_draws: int = setting(10, ge=1, description="independent draws of the noise")
-    noise_clipped: bool = setting(True, description="clip noisy images to the value range")
-    steps: int = setting(40, ge=1, description="steps of PGD")
-    relative_step: float | None = setting(None, gt=0, description="PGD step / epsilon; null: from 5 / steps down to 0")
-    restarts: int = setting(2, ge=1, description="starts of PGD; only images that withstood are tried again")
-    random_start: bool = setting(True, description="start PGD at random points of the ball, else at the image")
-    loss: Loss = setting("margin", description="loss that PGD increases; FGSM uses the cross-entropy")
-    refinements: int = setting(6, ge=0, description="bisections of the critical distance after the grid")
-
-    _ascending = field_validator("linf", "l2", "noise")(_grid)
-
-    @field_validator("attacks")
-    @classmethod
-    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError(f"each attack can be named once, got {list(value)}")
-        return value
-
-    def evaluate(
-        self,
-        classifier: Classifier,
-        dataset: xr.Dataset,
-        *,
-        fitted: np.ndarray | None = None,
-        seed: int = 0,
-        run: RunContext | None = None,
-    ) -> xr.DataTree:
-        """Attack a classifier.
-
-        Parameters
-        ----------
-        classifier : Classifier
-            From `biorep.bridge.classifier`.
-        dataset : xr.Dataset
-            Images of the split to attack.
-        fitted : array of str, optional
-            Stimuli that the classifier was fitted to; an overlap is an error.
-        seed : int
-            Seed of random starts, noise, and the choice of images.
-        run : RunContext, optional
-
-        Returns
-        -------
-        xr.DataTree
-            At the root ``clean_correct(presentation)`` and ``clean_accuracy``. In the groups ``linf`` and
-            ``l2``: ``correct(attack, epsilon, presentation)``, ``accuracy`` and ``relative_accuracy``
-            ``(attack, epsilon)``, ``critical_distance`` and ``critical_l2`` ``(attack, presentation)``, and
-            their medians over all and over the correctly classified images. In ``noise``:
-            ``accuracy(epsilon)`` over the draws, ``share_correct(epsilon, presentation)`` and the critical
-            distance along the direction of the first draw.
-
-        Raises
-        ------
-        SplitError
-            If the images are not of the split, or were used for fitting.
-        """
-        check_dataset(dataset)
-        require_splits(dataset, [self.split], "an evaluation of robustness")
-        chosen = _choose(dataset, self.images)
-        if fitted is not None:
-            require_disjoint(chosen["stimulus_id"].values, fitted, "an evaluation of robustness")
-        target = _Target(classifier, chosen, self, seed, run or RunContext())
-        groups: dict[str, xr.Dataset] = {"/": target.root()}
-        norms: tuple[tuple[Norm, tuple[float, ...]], ...] = (("linf", self.linf), ("l2", self.l2))
-        for norm, grid in norms:
-            if len(grid) > 1 and self.attacks:
-                groups[norm] = target.attacked(norm, list(grid))
-        if len(self.noise) > 1:
-            groups["noise"] = target.noisy(list(self.noise))
-        warnings = [text for group in groups.values() for text in json.loads(group.attrs.pop("warnings", "[]"))]
-        groups["/"].attrs |= {"space": self.space, "split": self.split, "warnings": json.dumps(warnings)}
-        return xr.DataTree.from_dict(groups)
+    chosen = _images(dataset, images, split, fitted)
+    named = _named(attacks)
+    grids: dict[Norm, list[float]] = {"linf": list(check_grid(linf)), "l2": list(check_grid(l2))}
+    sds = list(check_grid(noise))
+    if noise_draws < 1 or refinements < 0:
+        raise ConfigError(f"noise_draws must be at least 1, refinements at least 0: {noise_draws}, {refinements}")
+    context = context or RunContext(device=device_of(model))
+    with frozen(model, context.torch_device()):
+        problem = _problem(model, chosen, prepare, seed, context.torch_device())
+        groups = {"/": _root(problem, chosen)}
+        clean, warnings = groups["/"]["clean_correct"].values == 1, []
+        for norm, epsilons in grids.items():
+            problem = replace(problem, norm=norm, start=random_starts(problem.images, norm, seed))
+            if len(epsilons) > 1 and named:
+                groups[norm], said = _attacked(
+                    problem, named, clean, epsilons=epsilons, refinements=refinements, context=context
+                )
+                warnings += said
+        if len(sds) > 1:
+            groups["noise"] = noise_group(
+                replace(problem, norm="l2"),
+                clean,
+                epsilons=sds,
+                draws=noise_draws,
+                clipped=noise_clipped,
+                refinements=refinements,
+                seed=seed,
+                context=context,
+            )
+    for name in set(groups) - {"/"}:
+        groups[name] = groups[name].assign_coords(stimulus_id=chosen["stimulus_id"])
+    groups["/"].attrs |= {"split": split, "warnings": json.dumps(warnings)}
+    return xr.DataTree.from_dict(groups)
 
 
-def _choose(dataset: xr.Dataset, count: int) -> xr.Dataset:
+def check_grid(values: Sequence[float]) -> tuple[float, ...]:
+    """Return epsilons with their leading 0; raise `ConfigError` if they do not ascend."""
+    found = tuple(values) if len(values) and values[0] == 0 else (0.0, *values)
+    if not all(a < b < np.inf for a, b in itertools.pairwise(found)):
+        raise ConfigError(f"epsilons must be non-negative and ascend, got {list(values)}")
+    return found
+
+
+def name_attacks(attacks: Sequence[Attack]) -> list[str]:
+    """Return what the attacks are called in results: their words; with their settings where a word comes twice.
+
+    Raises
+    ------
+    ConfigError
+        If two attacks are the same.
+    """
+    words = [attack.word for attack in attacks]
+    found = [_spelt(attack) if words.count(word) > 1 else word for attack, word in zip(attacks, words, strict=True)]
+    if len(set(found)) < len(found):
+        raise ConfigError(f"each attack can be named once, got {found}")
+    return found
+
+
+def _spelt(attack: Attack) -> str:
+    special = attack.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
+    return " ".join([attack.word, *(f"{key}={value}" for key, value in special.items())])
+
+
+def _named(attacks: Sequence[Attack | str | Mapping[str, Any]]) -> dict[str, Attack]:
+    listed = [attack if isinstance(attack, Attack) else _parsed(attack) for attack in attacks]
+    return dict(zip(name_attacks(listed), listed, strict=True))
+
+
+def _parsed(attack: str | Mapping[str, Any]) -> Attack:
+    found: Attack = tables.ATTACKS.parse({"kind": attack} if isinstance(attack, str) else attack)
+    return found
+
+
+def _images(dataset: xr.Dataset, count: int, split: str, fitted: np.ndarray | None) -> xr.Dataset:
+    """Return the images to attack: the first ones of a permutation that is the same for all networks and seeds."""
+    check_dataset(dataset)
+    if "label" not in dataset:
+        raise DataError("the dataset has no labels, so no image can be misclassified. Give 'label(presentation)'.")
+    require_splits(dataset, [split], "an evaluation of robustness")
+    if count < 1:
+        raise ConfigError(f"images must be at least 1, got {count}")
     n = dataset.sizes["presentation"]
     order = rng.stream(0, "robustness-images", n).permutation(n)[:count]
-    return dataset.isel(presentation=np.sort(order))
+    chosen = dataset.isel(presentation=np.sort(order))
+    if fitted is not None:
+        require_disjoint(chosen["stimulus_id"].values, fitted, "an evaluation of robustness")
+    return chosen
 
 
-class _Target:
-    """A classifier and the images that it is attacked with."""
-
-    def __init__(self, classifier: Classifier, dataset: xr.Dataset, plan: Robustness, seed: int, run: RunContext):
-        device = run.torch_device()
-        self.model, self.plan, self.seed, self.run = classifier.to(device), plan, seed, run
-        with torch.no_grad():
-            self.images = classifier.prepare(torch.as_tensor(dataset["image"].values).to(device))
-        self.labels = torch.as_tensor(dataset["label"].values).to(device)
-        low, high = dataset["image"].attrs["value_range"]
-        self.bounds = (float(low), float(high))
-        self.coords = {"stimulus_id": dataset["stimulus_id"], "label": dataset["label"]}
-        self.clean = torch.cat([self._correct(i, self.images[i]) for i in torch.arange(len(self.images)).split(BATCH)])
-
-    def _correct(self, index: Tensor, images: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.model(images).argmax(1) == self.labels[index]
-
-    def root(self) -> xr.Dataset:
-        clean = self.clean.cpu().numpy()
-        root = xr.Dataset(
-            {"clean_correct": ("presentation", clean.astype(np.int8)), "clean_accuracy": clean.mean()},
-            coords=self.coords,
-        )
-        describe(root, {"clean_correct": ("1 if the unperturbed image is classified correctly", "1")})
-        return describe(root, {"clean_accuracy": ("share of unperturbed images classified correctly", "1")})
-
-    # ------------------------------------------------------------------------------------------------ attacks
-
-    def attacked(self, norm: Norm, epsilons: list[float]) -> xr.Dataset:
-        """Return the group of one norm."""
-        outcomes = []
-        for name in self.run.track(self.plan.attacks, f"robustness: {norm}", len(self.plan.attacks)):
-            attack = self._fgsm(norm) if name == "fgsm" else self._pgd(norm)
-            outcomes.append(self._sweep(attack, epsilons, norm))
-        group = attack_table(outcomes, list(self.plan.attacks), epsilons, self.clean.cpu().numpy())
-        group.attrs["warnings"] = json.dumps(self._zero_gradients(norm))
-        return group.assign_coords(stimulus_id=self.coords["stimulus_id"])
-
-    def _sweep(self, attack: Attack, epsilons: list[float], norm: Norm) -> Outcome:
-        return sweep(
-            self.model,
-            self.images,
-            self.labels,
-            self.clean,
-            _in_batches(attack),
-            epsilons=epsilons,
-            norm=norm,
-            refinements=self.plan.refinements,
-        )
-
-    def _fgsm(self, norm: Norm) -> Attack:
-        def attack(index: Tensor, epsilon: Tensor) -> Tensor:
-            return fgsm(
-                self.model, self.images[index], self.labels[index], epsilon=epsilon, norm=norm, bounds=self.bounds
-            )
-
-        return attack
-
-    def _pgd(self, norm: Norm) -> Attack:
-        plan = self.plan
-        shape = tuple(self.images.shape)
-        starts = [
-            unit_start(shape, norm, self.seed, restart) if plan.random_start else torch.zeros(shape)
-            for restart in range(plan.restarts)
-        ]
-
-        def attack(index: Tensor, epsilon: Tensor) -> Tensor:
-            best = self.images[index]
-            open_ = torch.arange(len(index))
-            for start in starts:
-                chosen = index[open_]
-                found = pgd(
-                    self.model,
-                    self.images[chosen],
-                    self.labels[chosen],
-                    epsilon=epsilon[open_],
-                    norm=norm,
-                    steps=plan.steps,
-                    relative_step=plan.relative_step,
-                    loss=plan.loss,
-                    start=start[chosen].to(self.images),
-                    bounds=self.bounds,
-                )
-                best = best.clone()
-                best[open_] = found
-                open_ = open_[self._correct(chosen, found).cpu()]
-                if not len(open_):
-                    break
-            return best
-
-        return attack
-
-    def _zero_gradients(self, norm: Norm) -> list[str]:
-        """Warn where an attack has no gradient to follow: robustness that is none."""
-        losses: dict[str, Loss] = {"fgsm": "cross-entropy", "pgd": self.plan.loss}
-        warnings = []
-        for name in self.plan.attacks:
-            zero = 0
-            for index in torch.arange(len(self.images)).split(BATCH):
-                gradient, _ = gradient_and_logits(self.model, self.images[index], self.labels[index], losses[name])
-                zero += int((gradient.flatten(1).abs().amax(1) == 0).sum())
-            if zero > 0.01 * len(self.images):
-                warnings.append(
-                    f"{name} ({norm}): the gradient of the {losses[name]} is exactly zero at "
-                    f"{100 * zero / len(self.images):.0f} % of the images, so this attack overstates the robustness."
-                )
-        return warnings
-
-    # -------------------------------------------------------------------------------------------------- noise
-
-    def noisy(self, epsilons: list[float]) -> xr.Dataset:
-        """Return the group of Gaussian noise; epsilon is its standard deviation."""
-        shape, bounds = tuple(self.images.shape), self.bounds if self.plan.noise_clipped else None
-        share = np.zeros((len(epsilons), len(self.images)))
-        for draw in self.run.track(range(self.plan.noise_draws), "robustness: noise", self.plan.noise_draws):
-            directions = noise_directions(shape, self.seed, draw).to(self.images)
-            for row, epsilon in enumerate(epsilons):
-                for index in torch.arange(len(self.images)).split(BATCH):
-                    noisy = add_noise(self.images[index], directions[index], epsilon=epsilon, bounds=bounds)
-                    share[row, index.numpy()] += self._correct(index, noisy).cpu().numpy()
-        share /= self.plan.noise_draws
-        along = noise_directions(shape, self.seed, 0).to(self.images)
-        outcome = self._sweep(
-            lambda index, epsilon: add_noise(self.images[index], along[index], epsilon=epsilon, bounds=bounds),
-            epsilons,
-            "l2",
-        )
-        return noise_table(outcome, share, epsilons).assign_coords(stimulus_id=self.coords["stimulus_id"])
+def _problem(
+    model: Model, dataset: xr.Dataset, prepare: Callable[[Tensor], Tensor] | None, seed: int, device: str
+) -> Problem:
+    """Return the problem in L-inf."""
+    images = torch.as_tensor(dataset["image"].values).to(device)
+    with torch.no_grad():
+        images = images if prepare is None else prepare(images)
+    labels = torch.as_tensor(dataset["label"].values).long().to(device)
+    low, high = dataset["image"].attrs["value_range"]
+    return Problem(model, images, labels, (float(low), float(high)), "linf", random_starts(images, "linf", seed))
 
 
-def _in_batches(attack: Attack) -> Attack:
-    def batched(index: Tensor, epsilon: Tensor) -> Tensor:
-        parts = zip(index.split(BATCH), epsilon.split(BATCH), strict=True)
-        return torch.cat([attack(chosen, radius) for chosen, radius in parts])
+def _root(problem: Problem, dataset: xr.Dataset) -> xr.Dataset:
+    clean = torch.cat([~problem.fooled(index, problem.images[index]) for index in problem.batches()]).numpy()
+    root = xr.Dataset(
+        {"clean_correct": ("presentation", clean.astype(np.int8)), "clean_accuracy": clean.mean()},
+        coords={"stimulus_id": dataset["stimulus_id"], "label": dataset["label"]},
+    )
+    return describe(
+        root,
+        {
+            "clean_correct": ("1 if the unperturbed image is classified correctly", "1"),
+            "clean_accuracy": ("share of unperturbed images classified correctly", "1"),
+        },
+    )
 
-    return batched
+
+def _attacked(
+    problem: Problem,
+    attacks: Mapping[str, Attack],
+    clean: np.ndarray,
+    *,
+    epsilons: list[float],
+    refinements: int,
+    context: RunContext,
+) -> tuple[xr.Dataset, list[str]]:
+    """Return the group of one norm, and warnings."""
+    found: dict[str, LeastNorms] = {}
+    warnings = []
+    for name, attack in context.track(attacks.items(), f"robustness: {problem.norm}", len(attacks)):
+        plan = [] if attack.minimises else epsilons
+        move = _in_batches(problem, attack)
+        found[name] = least_norms(problem, move, clean, epsilons=plan, refinements=refinements)
+        warnings += [f"{name} ({problem.norm}): {text}" for text in attack.examine(problem)]
+    return attack_table(found, epsilons, tolerances(problem, epsilons), clean), warnings
+
+
+def _in_batches(problem: Problem, attack: Attack) -> Move:
+    def move(index: Tensor, epsilon: Tensor | None) -> Tensor:
+        chosen = problem.batches(index)
+        radii = [None] * len(chosen) if epsilon is None else problem.batches(epsilon)
+        return torch.cat([attack(problem, part, radius) for part, radius in zip(chosen, radii, strict=True)])
+
+    return move

@@ -1,4 +1,4 @@
-"""Norms, projections and losses that the attacks share."""
+"""Norms, projections and random starts that the attacks share."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from biorep import rng
 
 Norm = Literal["linf", "l2"]
 Loss = Literal["cross-entropy", "margin"]
+Bounds = tuple[float, float]
+#: Images (presentation, ...) to logits (presentation, class).
 Model = Callable[[Tensor], Tensor]
 
 
@@ -31,7 +33,7 @@ def direction(gradient: Tensor, norm: Norm) -> Tensor:
     return (flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-12)).view_as(gradient)
 
 
-def project(images: Tensor, centre: Tensor, epsilon: Tensor, norm: Norm, bounds: tuple[float, float]) -> Tensor:
+def project(images: Tensor, centre: Tensor, epsilon: Tensor, norm: Norm, bounds: Bounds) -> Tensor:
     """Return images moved into the ball around `centre`, then into the box of allowed values.
 
     Parameters
@@ -56,26 +58,6 @@ def per_image(epsilon: float | Tensor, images: Tensor) -> Tensor:
     """Return epsilon as (presentation, 1, ...), one for each image."""
     value = torch.as_tensor(epsilon, dtype=images.dtype, device=images.device)
     return value.expand(len(images)).reshape(-1, *[1] * (images.ndim - 1))
-
-
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return ``z_y - max_{j != y} z_j`` (presentation,): negative means misclassified."""
-    own = logits.gather(1, labels[:, None]).squeeze(1)
-    others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
-    return own - others
-
-
-def gradient_and_logits(model: Model, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
-    """Return the gradient of the loss at the images (pointing to a larger loss) and the logits there."""
-    with torch.enable_grad():
-        point = images.detach().requires_grad_(True)
-        logits = model(point)
-        if loss == "margin":
-            value = -margin(logits, labels).sum()
-        else:
-            value = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
-        (gradient,) = torch.autograd.grad(value, point)
-    return gradient, logits.detach()
 
 
 def unit_start(shape: tuple[int, ...], norm: Norm, seed: int, *names: str | int) -> Tensor:

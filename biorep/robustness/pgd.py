@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import torch
 from torch import Tensor
 
-from biorep.robustness.perturbation import (
-    Loss,
-    Model,
-    Norm,
-    direction,
-    gradient_and_logits,
-    margin,
-    per_image,
-    project,
-)
+from biorep.config import setting
+from biorep.robustness.attack import Attack, Problem, zero_gradients
+from biorep.robustness.gate import check_call, logits_of
+from biorep.robustness.loss import gradient_and_logits, margin
+from biorep.robustness.perturbation import Bounds, Loss, Model, Norm, direction, per_image, project
 
 
 def pgd(
@@ -28,7 +25,7 @@ def pgd(
     relative_step: float | None = None,
     loss: Loss = "margin",
     start: Tensor | None = None,
-    bounds: tuple[float, float] = (0.0, 1.0),
+    bounds: Bounds = (0.0, 1.0),
 ) -> Tensor:
     """Return adversarial images: for each image the iterate with the smallest margin.
 
@@ -53,10 +50,16 @@ def pgd(
     bounds : (float, float)
         Smallest and largest allowed value.
 
+    Raises
+    ------
+    ConfigError, DataError, NumericalError
+        See `biorep.robustness.gate`.
+
     References
     ----------
     Madry et al. (2018), arXiv:1706.06083; Carlini & Wagner (2017), arXiv:1608.04644 (margin loss).
     """
+    check_call(images, labels, epsilon=epsilon, norm=norm, bounds=bounds, loss=loss)
     radius = per_image(epsilon, images)
     point = images if start is None else project(images + radius * start, images, radius, norm, bounds)
     best, smallest = images, torch.full((len(images),), torch.inf, dtype=images.dtype, device=images.device)
@@ -66,7 +69,7 @@ def pgd(
         best, smallest = _better(best, smallest, point, margin(logits, labels))
         point = project(point + step * direction(gradient, norm), images, radius, norm, bounds)
     with torch.no_grad():
-        final = margin(model(point), labels)
+        final = margin(logits_of(model, point, labels), labels)
     return _better(best, smallest, point, final)[0]
 
 
@@ -74,3 +77,48 @@ def _better(best: Tensor, smallest: Tensor, point: Tensor, margins: Tensor) -> t
     improved = margins < smallest
     mask = improved.view(-1, *[1] * (point.ndim - 1))
     return torch.where(mask, point, best), torch.where(improved, margins, smallest)
+
+
+class PGD(Attack):
+    """Gradient steps inside the ball, from several starts; every image keeps the iterate with the smallest margin."""
+
+    versions: ClassVar[dict[str, int]] = {"pgd": 1}
+
+    kind: Literal["pgd"] = "pgd"
+    steps: int = setting(40, ge=1, description="gradient steps of each start")
+    relative_step: float | None = setting(None, gt=0, description="step / epsilon; null: from 5 / steps down to 0")
+    restarts: int = setting(2, ge=1, description="starts; only images that withstood are tried again")
+    random_start: bool = setting(True, description="start at random points of the ball, else once at the image")
+    loss: Loss = setting("margin", description="loss that is increased")
+
+    def __call__(self, problem: Problem, index: Tensor, epsilon: Tensor | None) -> Tensor:
+        """Return for each image what the first successful start found, else what the last one found."""
+        assert epsilon is not None
+        best = problem.images[index].clone()
+        standing = torch.arange(len(index))
+        for restart in range(self.restarts if self.random_start else 1):
+            chosen = index[standing]
+            best[standing] = self._from_start(problem, chosen, epsilon[standing], restart)
+            standing = standing[~problem.fooled(chosen, best[standing])]
+            if not len(standing):
+                break
+        return best
+
+    def _from_start(self, problem: Problem, index: Tensor, epsilon: Tensor, restart: int) -> Tensor:
+        images = problem.images[index]
+        return pgd(
+            problem.model,
+            images,
+            problem.labels[index],
+            epsilon=epsilon,
+            norm=problem.norm,
+            steps=self.steps,
+            relative_step=self.relative_step,
+            loss=self.loss,
+            start=problem.start(restart)[index].to(images) if self.random_start else None,
+            bounds=problem.bounds,
+        )
+
+    def examine(self, problem: Problem) -> list[str]:
+        """Warn where the gradient is zero."""
+        return zero_gradients(problem, self.loss)

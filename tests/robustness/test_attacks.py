@@ -7,8 +7,10 @@ import pytest
 import torch
 from linear_reference import exact_distance
 
+from biorep.errors import ConfigError, DataError, NumericalError
 from biorep.robustness import fgsm, pgd
-from biorep.robustness.perturbation import direction, margin, project, unit_start
+from biorep.robustness.loss import margin
+from biorep.robustness.perturbation import direction, project, unit_start
 
 
 class Linear(torch.nn.Module):
@@ -185,3 +187,31 @@ def test_random_starts_fill_the_unit_ball(norm):
 def test_margin():
     logits = torch.tensor([[1.0, 3.0, 2.0], [1.0, 3.0, 2.0]])
     assert margin(logits, torch.tensor([1, 0])).tolist() == [1.0, -2.0]
+
+
+@pytest.mark.parametrize("attack", [fgsm, pgd])
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"norm": "l-inf"}, ConfigError, "unknown norm 'l-inf'; did you mean 'linf'"),
+        ({"loss": "crossentropy"}, ConfigError, "unknown loss 'crossentropy'; did you mean 'cross-entropy'"),
+        ({"epsilon": -0.1}, ConfigError, "epsilon must be finite and not negative"),
+        ({"epsilon": float("nan")}, ConfigError, "epsilon must be finite and not negative"),
+        ({"epsilon": torch.tensor([0.1, 0.2])}, ConfigError, "one for each of 6 images"),
+        ({"bounds": (1.0, 0.0)}, ConfigError, "bounds must be the smallest and the largest"),
+        ({"bounds": (0.0, float("nan"))}, ConfigError, "bounds must be the smallest and the largest"),
+        ({"bounds": (0.0, 0.5)}, DataError, r"outside the bounds \[0, 0.5\]"),
+        ({"labels": torch.zeros(6)}, DataError, "labels must be integers"),
+        ({"labels": torch.full((6,), 4)}, DataError, "the model has 4 classes"),
+        ({"images": torch.full((6, 10), torch.nan)}, NumericalError, "60 values are NaN or infinite"),
+        ({"model": lambda images: images.flatten(1) * torch.nan}, NumericalError, "NaN for 6 of 6 images"),
+        ({"model": lambda images: images.sum(1)}, DataError, "must return logits"),
+        ({"model": lambda images: images.detach()}, ConfigError, "the model gives no gradients"),
+    ],
+)
+def test_what_cannot_be_attacked_is_explained(attack, wrong, error, message):
+    """Wrong words, NaN, boxes that are none: nothing of it may pass for an image that withstands."""
+    given = {"model": Linear(4, 10, 0), "images": _images(6), "labels": torch.zeros(6, dtype=torch.int64)}
+    given |= {"epsilon": 0.1} | wrong
+    with pytest.raises(error, match=message):
+        attack(given.pop("model"), given.pop("images"), given.pop("labels"), **given)

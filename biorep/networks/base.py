@@ -1,8 +1,7 @@
-"""The contract that every network keeps.
+"""What networks share: the base of the differentiable ones, and the form of states and representations.
 
-A network is a frozen configuration with two verbs: ``fit(dataset, *, seed, run) -> state`` learns, and
-``encode(state, dataset, *, seed, repeats, run) -> representation`` shows a frozen network images. A
-differentiable network also gives ``module(state) -> Encoder``, pixels in, responses out.
+The contract is `biorep.contracts.Network`. A differentiable network also gives ``module(state) -> Encoder``, pixels in,
+responses out.
 
 The state is an `xr.Dataset` of learnt arrays; its attributes `warnings` (a JSON list) and `report` (a JSON
 mapping) say how the training went.
@@ -12,77 +11,29 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from biorep.config import Config, setting
+from biorep.config import setting
 from biorep.context import RunContext
+from biorep.contracts import Network, Quantity
 from biorep.errors import ConfigError
-from biorep.schema import check_dataset, check_finite, describe, presentation_coords, require_splits
+from biorep.schema import check_dataset, check_finite, describe, presentation_coords
 
 if TYPE_CHECKING:
+    import torch
     import xarray as xr
 
-    from biorep.networks.encoder import Encoder
-
-Layer = Literal["response", "preactivation"]
-FITTING = ("train", "validation")
-
-
-class Network(Config, ABC):
-    """Base of all networks; concrete ones are final and set `kind` to the name that recipes use."""
-
-    #: Range of image values that the network accepts; None: any.
-    accepts: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
-    #: Whether `fit` learns classes as well, so that the state holds a readout of its own.
-    has_readout: ClassVar[bool] = False
-    #: Whether `fit` takes images of the validation split as `validation`, to watch the training.
-    takes_validation: ClassVar[bool] = False
-    #: Whether encoding takes so long that the responses to the training images are kept as well.
-    slow_to_encode: ClassVar[bool] = False
-    #: Whether a sweep executes its runs in processes of their own.
-    own_process: ClassVar[bool] = False
-    #: Who described the network.
-    reference: ClassVar[str] = ""
-
-    kind: str
-
-    @abstractmethod
-    def fit(self, dataset: xr.Dataset, *, seed: int, run: RunContext | None = None) -> xr.Dataset:
-        """Learn from a dataset and return the state."""
-
-    @abstractmethod
-    def encode(
-        self,
-        state: xr.Dataset,
-        dataset: xr.Dataset,
-        *,
-        seed: int = 0,
-        repeats: int | None = None,
-        layer: Layer = "response",
-        run: RunContext | None = None,
-    ) -> xr.Dataset:
-        """Return the responses of the frozen network to the images of a dataset."""
-
-    @property
-    def depends_on_batch(self) -> bool:
-        """Whether the answer to an image depends on the images that are shown with it."""
-        return False
-
-    def engine(self, run: RunContext | None = None) -> str:
-        """Return what runs the network, as it enters the hash of its results."""
-        return f"torch-{(run or RunContext()).torch_device().partition(':')[0]}"
-
-    def check_fitting(self, dataset: xr.Dataset) -> None:
-        """Check a dataset that is to be learnt from: its values, and that no test image is in it."""
-        check_dataset(dataset, value_range=self.accepts)
-        require_splits(dataset, FITTING, f"training of '{self.kind}'")
+    from biorep.nn.encoder import Encoder
 
 
 class DifferentiableNetwork(Network, ABC):
     """A network whose responses are a differentiable function of the pixels."""
+
+    differentiable: ClassVar[bool] = True
+    versions: ClassVar[Mapping[str, int]] = {"encoder": 1}
 
     input_norm: float | None = setting(
         2.0, gt=0, description="divide each image by its Lp norm with this p, inside the network; null: do not"
@@ -92,15 +43,21 @@ class DifferentiableNetwork(Network, ABC):
     def module(self, state: xr.Dataset) -> Encoder:
         """Return the frozen network as a torch module: pixels (presentation, ...) to responses."""
 
+    def layers(self, state: xr.Dataset) -> tuple[str, ...]:
+        """Return the names of the layers, from the input on."""
+        return self.module(state).layers()
+
     def encode(
         self,
         state: xr.Dataset,
         dataset: xr.Dataset,
         *,
+        layer: str = "last",
+        quantity: Quantity = "response",
         seed: int = 0,
         repeats: int | None = None,
-        layer: Layer = "response",
-        run: RunContext | None = None,
+        first_repeat: int = 0,
+        context: RunContext | None = None,
     ) -> xr.Dataset:
         """Return the responses of the frozen network to the images of a dataset.
 
@@ -110,42 +67,78 @@ class DifferentiableNetwork(Network, ABC):
             What `fit` returned.
         dataset : xr.Dataset
             Images, ``image(presentation, ...)``.
-        seed : int
+        layer : str
+            One of `layers`, or ``last``.
+        quantity : {"response", "preactivation"}
+            After or before the nonlinearity, and what follows it.
+        seed, first_repeat : int
             Not used: the responses are deterministic.
         repeats : int, optional
             Only None or 1: repeats of a deterministic response would be copies.
-        layer : {"response", "preactivation"}
-            After or before the nonlinearity.
-        run : RunContext, optional
+        context : RunContext, optional
 
         Returns
         -------
         xr.Dataset
             ``response(presentation, neuroid)``, float32, with the coordinates of the presentations and
-            `neuroid_id`.
+            `neuroid_id`; its attributes name layer and quantity.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such layer or quantity, or repeats are asked for.
+        DataError
+            If the network does not accept the images.
         """
         import torch
 
-        from biorep.networks.encoder import batches, equal_parts
+        from biorep.nn.encoder import layer_name
 
         if repeats not in (None, 1):
-            raise ConfigError(f"'{self.kind}' answers without noise: repeats={repeats} would be {repeats} equal copies")
-        run = run or RunContext()
+            raise ConfigError(f"'{self.word}' answers without noise: repeats={repeats} would be {repeats} equal copies")
+        context = context or RunContext()
         check_dataset(dataset, value_range=self.accepts)
-        device = run.torch_device()
+        device = context.torch_device()
         encoder = self.module(state).to(device)
-        function = encoder if layer == "response" else encoder.preactivation_of
-        values: Sequence[torch.Tensor] = batches(dataset["image"].values)
-        if encoder.together is not None:
-            lengths = equal_parts(dataset.sizes["presentation"], encoder.together)
-            values = torch.as_tensor(dataset["image"].values).split(lengths)
+        layer, parts = layer_name(layer, encoder.layers()), []
         with torch.inference_mode():
-            parts = [function(images.to(device)).cpu().numpy() for images in run.track(values, f"{self.kind}: encode")]
-        return representation(np.concatenate(parts), dataset, layer=layer, kind=self.kind)
+            for images in context.track(_batches(dataset, encoder.together), f"{self.word}: encode"):
+                parts.append(encoder.response_of(images.to(device), layer, quantity).cpu().numpy())
+        return representation(np.concatenate(parts), dataset, quantity=quantity, kind=self.word, layer=layer)
 
 
-def representation(response: np.ndarray, dataset: xr.Dataset, *, layer: str, kind: str) -> xr.Dataset:
-    """Return responses, (presentation, neuroid) or (repeat, presentation, neuroid), as a representation."""
+def _batches(dataset: xr.Dataset, together: int | None) -> Sequence[torch.Tensor]:
+    """Return the images in batches; of `together` and more where an answer depends on the images beside it."""
+    import torch
+
+    from biorep.nn import encoder
+
+    if together is None:
+        return encoder.batches(dataset["image"].values)
+    return torch.as_tensor(dataset["image"].values).split(encoder.equal_parts(dataset.sizes["presentation"], together))
+
+
+def representation(
+    response: np.ndarray, dataset: xr.Dataset, *, quantity: str, kind: str, layer: str = "last"
+) -> xr.Dataset:
+    """Return responses, (presentation, neuroid) or (repeat, presentation, neuroid), as a representation.
+
+    Parameters
+    ----------
+    response : array
+    dataset : xr.Dataset
+        The images.
+    quantity : {"response", "preactivation"}
+    kind : str
+        Word of the network.
+    layer : str
+        Name of the layer.
+
+    Raises
+    ------
+    NumericalError
+        If a response is NaN or infinite.
+    """
     import xarray as xr
 
     check_finite(response, "response")
@@ -156,10 +149,31 @@ def representation(response: np.ndarray, dataset: xr.Dataset, *, layer: str, kin
             **presentation_coords(dataset),
             "neuroid_id": ("neuroid", np.arange(response.shape[-1])),
         },
-        attrs={"layer": layer, "network": kind, "dataset": dataset.attrs.get("dataset", "")},
+        attrs={"layer": layer, "quantity": quantity, "network": kind, "dataset": dataset.attrs.get("dataset", "")},
     )
-    describe(result, {"response": (f"{layer} of the neuroids", "1"), "neuroid_id": ("index of the neuroid", "1")})
+    describe(result, {"response": (f"{quantity} of the neuroids", "1"), "neuroid_id": ("index of the neuroid", "1")})
     return result
+
+
+def readout_dataset(weights: np.ndarray, bias: np.ndarray, classes: list[str]) -> xr.Dataset:
+    """Return weights (class, neuroid) and bias (class,) as a readout."""
+    import xarray as xr
+
+    result = xr.Dataset(
+        {
+            "readout_weights": (("class", "neuroid"), np.asarray(weights, np.float32)),
+            "readout_bias": ("class", np.asarray(bias, np.float32)),
+        },
+        coords={"class": np.asarray(classes, dtype=str)},
+    )
+    return describe(
+        result,
+        {
+            "readout_weights": ("weights from the responses to the logits", "1"),
+            "readout_bias": ("bias of the logits", "1"),
+            "class": ("name of the class", "1"),
+        },
+    )
 
 
 def set_report(state: xr.Dataset, report: dict[str, Any], warnings: list[str]) -> None:

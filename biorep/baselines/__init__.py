@@ -1,1 +1,0 @@
-"""Backprop networks, held against those that learn locally, and the penalties that they are trained with."""

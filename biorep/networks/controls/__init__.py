@@ -1,0 +1,1 @@
+"""Networks that do not learn: what every claim is held against."""

@@ -1,0 +1,57 @@
+"""How long and how fast to train, by which optimiser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+    rate : float
+        Learning rate in the first epoch.
+    milestones : mapping of int to float
+        Epoch (counted from 0) from which another learning rate holds.
+    optimiser : str
+        ``adam``, ``amsgrad`` or ``sgd``.
+    momentum : float
+        Of sgd.
+    decay : float
+        Weight decay: decoupled for adam and amsgrad (every step takes ``rate * decay`` of a weight), a term of the
+        gradient for sgd.
+    fade : (int, float), optional
+        Start and time: from that epoch on the rate falls as ``exp(-(epoch - start) / time)``.
+    """
+
+    epochs: int
+    batch_size: int
+    rate: float
+    milestones: Mapping[int, float]
+    optimiser: str = "adam"
+    momentum: float = 0.9
+    decay: float = 0.0
+    fade: tuple[int, float] | None = None
+
+    def optimise(self, module: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimiser of the parameters of a module."""
+        if self.optimiser == "sgd":
+            return torch.optim.SGD(module.parameters(), lr=self.rate, momentum=self.momentum, weight_decay=self.decay)
+        kind = torch.optim.AdamW if self.decay else torch.optim.Adam
+        return kind(module.parameters(), lr=self.rate, weight_decay=self.decay, amsgrad=self.optimiser == "amsgrad")
+
+    def rate_at(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0."""
+        passed = [start for start in self.milestones if start <= epoch]
+        rate = self.milestones[max(passed)] if passed else self.rate
+        if self.fade is None or epoch <= self.fade[0]:
+            return rate
+        return rate * math.exp(-(epoch - self.fade[0]) / self.fade[1])

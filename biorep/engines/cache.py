@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from biorep import atomic
-from biorep.datasets.registry import cache_folder
+from biorep.resources import cache_folder
 
 
 def programs_folder() -> Path:

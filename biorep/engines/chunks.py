@@ -16,8 +16,6 @@ from biorep.context import RunContext
 from biorep.engines.layout import Layout
 from biorep.engines.programs import Arrays, Program, Report
 
-PRESENTER = ("row", "tries", "gain", "answer")
-
 
 @dataclass(frozen=True)
 class Showing:
@@ -60,12 +58,13 @@ class Progress:
     slots: np.ndarray
 
     @classmethod
-    def start(cls, state: Mapping[str, np.ndarray], copies: int, most_tries: int) -> Progress:
+    def start(cls, state: Mapping[str, np.ndarray], copies: int, max_tries: int) -> Progress:
         """Return the progress before the first slot."""
         presenter = {
-            "presenter.tries": np.full(copies, most_tries),  # so that the first slot moves to the first image
+            "presenter.tries": np.full(copies, max_tries),  # so that the first slot moves to the first image
             "presenter.gain": np.ones(copies),
             "presenter.answer": np.zeros(copies),
+            "presenter.live": np.zeros(copies),  # no slot has ended before the first one
         }
         return cls({**state, **presenter}, np.zeros(copies, int), np.zeros(copies, int))
 
@@ -78,8 +77,8 @@ class Answers:
     ----------
     presentation : (answer,) int array
         Index into the order of its `Showing`.
-    count : (answer, neuron) array
-        The recorded variable at the end of the accepted slot.
+    counts : dict of str to (answer, neuron) array
+        Layer -> its recorded variable at the end of the accepted slot.
     tries : (answer,) int array
         How often the image was shown.
     slot : (answer,) int array
@@ -87,9 +86,14 @@ class Answers:
     """
 
     presentation: np.ndarray
-    count: np.ndarray
+    counts: dict[str, np.ndarray]
     tries: np.ndarray
     slot: np.ndarray
+
+    @property
+    def count(self) -> np.ndarray:
+        """The network's answer, (answer, neuron): of the first layer."""
+        return next(iter(self.counts.values()))
 
 
 @dataclass
@@ -102,9 +106,11 @@ class Feeder:
     showings : sequence of Showing
         One per copy.
     parameters : mapping of str to array
-        Values of variables that do not change, for example ``"input.peak"``.
-        ``"presenter.least"``, the spikes that an image has to be answered by (0: it is never shown again), and
+        Values of variables that do not change, for example ``"input.peak_rate"``.
+        ``"presenter.min_spikes"``, the spikes that an image has to be answered by (0: it is never shown again), and
         ``"presenter.gain_step"``, by which the gain of the input rises with every try, belong to them.
+    layers : sequence of str, optional
+        Recorded layers whose answers are read; the first one of the program by default.
     watched : sequence of str
         Further variables to read at the end of each chunk, into `seen`.
     """
@@ -112,13 +118,15 @@ class Feeder:
     program: Program
     showings: Sequence[Showing]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    layers: Sequence[str] = ()
     watched: Sequence[str] = ()
     seen: Arrays = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert len(self.showings) == self.program.layout.copies
-        least = self.parameters.get("presenter.least", 0.0)
-        self.least = np.broadcast_to(np.asarray(least, float), self.program.layout.copies)
+        least = self.parameters.get("presenter.min_spikes", 0.0)
+        self.min_spikes = np.broadcast_to(np.asarray(least, float), self.program.layout.copies)
+        self.layers = tuple(self.layers) or tuple(self.program.layers)[:1]
 
     @property
     def layout(self) -> Layout:
@@ -126,17 +134,18 @@ class Feeder:
         return self.program.layout
 
     def start(self, state: Mapping[str, np.ndarray]) -> Progress:
-        """Return the progress before the first slot, with the initial values of the network's variables."""
-        return Progress.start(state, self.layout.copies, self.layout.most_tries)
+        """Return the progress before the first slot: fast variables at rest, learnt ones as given, of all copies."""
+        rest = {name: np.full(self.program.size(name), value) for name, value in self.program.rest.items()}
+        return Progress.start({**rest, **state}, self.layout.copies, self.layout.max_tries)
 
     def finished(self, progress: Progress) -> bool:
         """Return whether every copy has been shown its list."""
         return all(done >= len(showing) for done, showing in zip(progress.position, self.showings, strict=True))
 
-    def run(self, progress: Progress, label: str, run: RunContext) -> Iterator[tuple[Progress, list[Answers]]]:
+    def run(self, progress: Progress, label: str, context: RunContext) -> Iterator[tuple[Progress, list[Answers]]]:
         """Yield progress and answers at the end of each chunk until every list is done."""
         total = max(len(showing) for showing in self.showings)
-        with run.meter(label, total) as show:
+        with context.meter(label, total) as show:
             while not self.finished(progress):
                 begin = int(progress.position.min())
 
@@ -160,13 +169,17 @@ class Feeder:
             "presenter.row": row,
             "presenter.stop": stop,
         }
-        recorded = self.program.recorded
-        monitors = (f"answers.{recorded.partition('.')[2]}", "shown.row", "shown.tries")
-        found = self.program.run(values, [*state_names, "presenter.row", *monitors, *self.watched], report)
+        recorded = {layer: self.program.layers[layer] for layer in self.layers}
+        monitors = {layer: f"answers_{layer}.{name.partition('.')[2]}" for layer, name in recorded.items()}
+        read = [*state_names, "presenter.row", "shown.row", "shown.tries", *monitors.values(), *self.watched]
+        found = self.program.run(values, read, report)
         self.seen = {name: found[name] for name in self.watched}
         state = {name: found[name] for name in state_names}
-        # The monitor records at the start of a slot what the slot before it has left.
-        counts = np.concatenate([found[monitors[0]][1:], found[recorded][None]]).reshape(layout.slots, copies, -1)
+        # A monitor records at the start of a slot what the slot before it has left.
+        counts = {
+            layer: np.concatenate([found[monitors[layer]][1:], found[name][None]]).reshape(layout.slots, copies, -1)
+            for layer, name in recorded.items()
+        }
         result = Progress(state, progress.position.copy(), progress.slots.copy())
         answers = []
         for copy in range(copies):
@@ -174,12 +187,13 @@ class Feeder:
             rows, tries = found["shown.row"][:, copy].astype(int), found["shown.tries"][:, copy].astype(int)
             live = rows < stop[copy]
             answer = float(state["presenter.answer"][copy])
-            ended = answer >= self.least[copy] or int(state["presenter.tries"][copy]) >= layout.most_tries
+            ended = answer >= self.min_spikes[copy] or int(state["presenter.tries"][copy]) >= layout.max_tries
             # The last slot of an image holds its answer, unless the chunk ends while it is to be shown again.
             last = live & np.append(rows[1:] != rows[:-1], ended)
             chosen = np.flatnonzero(last)
             presentation = progress.position[copy] + rows[chosen] - first
-            answers.append(Answers(presentation, counts[chosen, copy], tries[chosen], chosen))
+            part = {layer: values[chosen, copy] for layer, values in counts.items()}
+            answers.append(Answers(presentation, part, tries[chosen], chosen))
             result.position[copy] = presentation[-1] + 1 if len(chosen) else progress.position[copy]
             result.slots[copy] += int(live.sum())
         return result, answers
@@ -198,7 +212,7 @@ class Feeder:
             keys[first : first + len(chosen)] = showing.keys[part]
             # The presenter moves on if the last image has got its answer: then it stands before the first row.
             tries, answer = progress.state["presenter.tries"][copy], progress.state["presenter.answer"][copy]
-            moves_on = answer >= self.least[copy] or tries >= layout.most_tries
+            moves_on = answer >= self.min_spikes[copy] or tries >= layout.max_tries
             row[copy] = first - int(moves_on)
             stop[copy] = first + len(chosen)
         return images, keys, row, stop

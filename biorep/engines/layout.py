@@ -13,32 +13,37 @@ class Timing:
 
     Parameters
     ----------
-    step : float
+    dt : float
         Time step in milliseconds.
     on, off : float
-        Stimulus period and rest in milliseconds, multiples of `step`.
+        Stimulus period and rest in milliseconds, multiples of `dt`.
     """
 
-    step: float
+    dt: float
     on: float
     off: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.step > 0 or not self.on > 0 or self.off < 0:
-            raise ConfigError(f"a slot needs step > 0, on > 0 and off >= 0 ms, got {self.step}, {self.on}, {self.off}")
+        if not self.dt > 0 or not self.on > 0 or self.off < 0:
+            raise ConfigError(f"a slot needs dt > 0, on > 0 and off >= 0 ms, got {self.dt}, {self.on}, {self.off}")
         for name, value in (("on", self.on), ("off", self.off)):
-            if abs(value / self.step - round(value / self.step)) > 1e-9:
-                raise ConfigError(f"'{name}' = {value} ms is not a multiple of the time step, {self.step} ms")
+            if abs(value / self.dt - round(value / self.dt)) > 1e-9:
+                raise ConfigError(f"'{name}' = {value} ms is not a multiple of the time step, {self.dt} ms")
+
+    @property
+    def duration(self) -> float:
+        """Length of a slot in milliseconds."""
+        return self.on + self.off
 
     @property
     def steps_on(self) -> int:
         """Steps of the stimulus period."""
-        return round(self.on / self.step)
+        return round(self.on / self.dt)
 
     @property
     def steps(self) -> int:
         """Steps of a slot."""
-        return round((self.on + self.off) / self.step)
+        return round((self.on + self.off) / self.dt)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Layout:
         Networks side by side.
     slots : int
         Slots of one chunk.
-    most_tries : int
+    max_tries : int
         How often an image is shown at most; 1: never again.
     """
 
@@ -63,7 +68,7 @@ class Layout:
     neurons: int
     copies: int = 1
     slots: int = 250
-    most_tries: int = 1
+    max_tries: int = 1
 
     @property
     def rows(self) -> int:

@@ -1,30 +1,58 @@
 """The presentation protocol: images become input of a Brian2 network, all of them inside one simulation.
 
 Time is cut into slots of equal length, a stimulus period and a rest. A one-neuron group per copy, the presenter,
-holds the row of the image table that is shown and how strongly. When a slot ends with fewer than `least` answering
+holds the row of the image table that is shown and how strongly. When a slot ends with fewer than `min_spikes` answering
 spikes, the same image is shown again at a higher rate; otherwise the presenter moves to the next row. Nothing of it
 needs Python in the loop, so it runs on every engine (Diehl & Cook 2015 describe the protocol).
 
 A `Circuit` is what the builder of a network gets: it has the clocks, the input groups and the counters, and collects
-the network's own objects. `biorep.engines.chunks` feeds it.
+the network's own objects. It also holds the one list of variables that last from slot to slot (`Circuit.keep`): what is
+reset at the onset of an image, what is carried from chunk to chunk and what copies start from all follow from it.
+`biorep.engines.chunks` feeds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from biorep.engines.counter import function
 from biorep.engines.layout import Layout
+from biorep.errors import ConfigError
 
 #: At the start of a slot, in this order: learn from the slot that has ended, record it, clear the counters, advance
-#: to the next image, load it, reset what is to be reset at its onset.
-LEARN, RECORD, CLEAR, ADVANCE, LOAD, RESET = -20, -10, 1, 2, 3, 4
+#: to the next image, load it, put the fast variables to rest, and what else the network does at an onset.
+LEARN, RECORD, CLEAR, ADVANCE, LOAD, RESET, ONSET = -20, -10, 1, 2, 3, 4, 5
 
 #: A step that no slot reaches.
 NEVER = 100_000_000.0
+
+
+@dataclass(frozen=True)
+class Tally:
+    """A layer whose answers are recorded.
+
+    Parameters
+    ----------
+    group : NeuronGroup
+        Its neurons, of all copies.
+    variable : str
+        What is recorded of each of them at the end of a slot, and set to 0.
+    event : str
+        The event that sends the spikes of a neuron to others.
+    """
+
+    group: Any
+    variable: str
+    event: str
+
+    @property
+    def name(self) -> str:
+        """Name of the recorded variable, ``"group.variable"``."""
+        return f"{self.group.name}.{self.variable}"
 
 
 class Circuit:
@@ -48,14 +76,22 @@ class Circuit:
 
         self.layout = layout
         self.objects: list[Any] = []
-        self.state: list[str] = []
-        self.recorded, self.tallied = "", cast(Any, None)  # see `tally`
+        #: Recorded layers by name; the first is the one that is meant by `last`.
+        self.tallies: dict[str, Tally] = {}
+        #: Variables that last from slot to slot -> their value at rest; None: they are never reset. See `keep`.
+        self.kept: dict[str, str | float | None] = {}
+        #: Variables that each slot sets anew before it reads them, see `renew`.
+        self.renewed: set[str] = set()
+        #: What of the network needs an engine of the CPU, in words, see `need_cpu`.
+        self.cpu_only: list[str] = []
+        #: Names of synapses whose spikes arrive late, see `delay`.
+        self.delayed: list[str] = []
         self.smallest = 1e-6 if single else 1e-12
         timing = layout.timing
-        b2.defaultclock.dt = timing.step * b2.ms
-        self.slot = b2.Clock(dt=timing.steps * timing.step * b2.ms, name="slot_clock")
+        b2.defaultclock.dt = timing.dt * b2.ms
+        self.slot = b2.Clock(dt=timing.steps * timing.dt * b2.ms, name="slot_clock")
         #: Slots of a chunk times their length.
-        self.duration = layout.slots * timing.steps * timing.step * b2.ms
+        self.duration = layout.slots * timing.steps * timing.dt * b2.ms
         shape = (layout.rows, layout.inputs)
         # Rows are looked up by number, not by time: row r stands at r + 1/2 seconds.
         self.images = b2.TimedArray(np.zeros(shape) if images is None else images, dt=1 * b2.second, name="images")
@@ -67,9 +103,79 @@ class Circuit:
         """Add Brian2 objects to the network."""
         self.objects += objects
 
-    def keep(self, *names: str) -> None:
-        """Declare variables, ``"group.variable"``, that cross the border between two chunks."""
-        self.state += names
+    # ------------------------------------------------------------------------- variables that last from slot to slot
+
+    def keep(self, *names: str, rest: str | float | None = None, learnt: bool = False) -> None:
+        """Declare variables that last from one slot to the next, each once: as fast ones or as learnt ones.
+
+        They are carried from chunk to chunk. A fast variable is at rest before the first image, and at the onset of
+        each image if the network starts every image from rest (`put_to_rest`); a learnt one is never reset.
+
+        Parameters
+        ----------
+        *names : str
+            ``"group.variable"``.
+        rest : str or float, optional
+            The value of fast variables at rest: a number if they have no dimension, else text such as ``"-65*mV"``.
+        learnt : bool
+            Whether they are learnt variables, or parameters that each copy has values of its own of.
+        """
+        if (rest is None) is not learnt:
+            raise ConfigError(f"keep({', '.join(map(repr, names))}): say either rest=... or learnt=True")
+        for name in names:
+            if name in self.kept:
+                raise ConfigError(f"'{name}' is declared twice with `keep`")
+            self.kept[name] = rest
+
+    def renew(self, *names: str) -> None:
+        """Declare variables that every slot sets anew before it reads them: nothing of them lasts."""
+        self.renewed |= set(names)
+
+    def at_rest(self) -> dict[str, float]:
+        """Return the fast variables at rest, SI units."""
+        from brian2.core.namespace import DEFAULT_UNITS
+
+        fast = {name: rest for name, rest in self.kept.items() if rest is not None}
+        return {name: float(eval(str(rest), dict(DEFAULT_UNITS))) for name, rest in fast.items()}
+
+    def put_to_rest(self) -> None:
+        """Let every image find the fast variables at rest."""
+        groups = {obj.name: obj for obj in self.objects}
+        code: dict[str, list[str]] = {}
+        for name, rest in self.kept.items():
+            owner, _, variable = name.partition(".")
+            if rest is not None:
+                code.setdefault(owner, []).append(f"{variable} = {rest}")
+        for owner, lines in code.items():
+            self.at_onset(groups[owner], "\n".join(lines), RESET, name=f"{owner}_rest")
+
+    def undeclared(self) -> Iterator[str]:
+        """Yield variables that can change and are neither kept nor renewed: they have been forgotten."""
+        from brian2.equations.equations import DIFFERENTIAL_EQUATION, PARAMETER
+
+        for group in self.objects:
+            if not hasattr(group, "equations") or group is self.presenter:
+                continue
+            named = [*group.equations.values(), *(getattr(group, "event_driven", None) or {}).values()]
+            for equation in named:
+                name = f"{group.name}.{equation.varname}"
+                lasts = equation.type in (PARAMETER, DIFFERENTIAL_EQUATION)
+                lasts = lasts and not {"constant", "linked"} & set(equation.flags)
+                if lasts and name not in self.kept and name not in self.renewed:
+                    yield name
+
+    def delay(self, synapses: Any) -> None:
+        """Give each synapse a delay of its own for its input spikes: the variable ``"<name>.delay"``, of each copy."""
+        synapses.pre.delay = "0*ms"  # one per synapse; the values come with the other initial values
+        self.keep(f"{synapses.name}.delay", learnt=True)
+        self.delayed.append(synapses.name)
+        self.need_cpu("a delay for each synapse")
+
+    def need_cpu(self, what: str) -> None:
+        """Declare that something of the network runs on the engines of the CPU alone."""
+        self.cpu_only.append(what)
+
+    # --------------------------------------------------------------------------------------------------- copies
 
     @property
     def per_copy(self) -> str:
@@ -86,8 +192,34 @@ class Circuit:
 
         return b2.Network(*self.objects)
 
-    def at_onset(self, group: Any, code: str, order: int = RESET, name: str | None = None) -> None:
-        """Run code at the beginning of each slot."""
+    def connect_all(self, synapses: Any) -> None:
+        """Connect each neuron of the source to all neurons of the target in its copy."""
+        self._connect(synapses, "")
+
+    def connect_others(self, synapses: Any) -> None:
+        """Connect each neuron of a group to all others of its copy."""
+        self._connect(synapses, " if k != i")
+
+    def _connect(self, synapses: Any, condition: str) -> None:
+        copies = self.layout.copies
+        sources, targets = len(synapses.source) // copies, len(synapses.target) // copies
+        if copies == 1 and not condition:
+            synapses.connect()
+        elif copies == 1:
+            synapses.connect(j=f"k for k in range(N_post){condition}")
+        else:
+            first = f"(i//{sources})*{targets}"
+            synapses.connect(j=f"k for k in range({first}, (i//{sources} + 1)*{targets}){condition}")
+
+    def connect_one(self, synapses: Any) -> None:
+        """Connect all neurons of a copy to the only one that the target has of it."""
+        size = len(synapses.source) // self.layout.copies
+        synapses.connect(j="i" if size == 1 else f"i // {size}")
+
+    # -------------------------------------------------------------------------------------------- the presentation
+
+    def at_onset(self, group: Any, code: str, order: int = ONSET, name: str | None = None) -> None:
+        """Run code at the beginning of each slot, after the fast variables have been put to rest."""
         group.run_regularly(code, clock=self.slot, when="start", order=order, name=name or f"{group.name}_onset")
 
     def _presenter(self) -> Any:
@@ -101,7 +233,7 @@ class Circuit:
                gain : 1
                live : 1
                answer : 1
-               least : 1 ({self.per_copy})
+               min_spikes : 1 ({self.per_copy})
                gain_step : 1 ({self.per_copy})
                key_low : integer
                key_high : integer""",
@@ -110,7 +242,7 @@ class Circuit:
         )
         self.at_onset(
             presenter,
-            f"""finished = int(int(answer >= least) + int(tries >= {self.layout.most_tries}) > 0)
+            f"""finished = int(int(answer >= min_spikes) + int(tries >= {self.layout.max_tries}) > 0)
                 row = int(clip(row + finished, -1, stop))
                 gain = 1 + (1 - finished)*(gain + gain_step - 1)
                 tries = 1 + (1 - finished)*tries
@@ -121,10 +253,11 @@ class Circuit:
             ADVANCE,
         )
         shown = b2.StateMonitor(
-            presenter, ["row", "tries"], record=True, clock=self.slot, when="start", order=RESET + 1, name="shown"
+            presenter, ["row", "tries"], record=True, clock=self.slot, when="start", order=ONSET + 1, name="shown"
         )
         self.add(presenter, shown)
-        self.keep("presenter.tries", "presenter.gain", "presenter.answer")
+        # Whoever learns at the start of a slot from the slot before asks whether that one was live.
+        self.keep(*(f"presenter.{name}" for name in ("tries", "gain", "answer", "live")), learnt=True)
         return presenter
 
     def poisson_input(self, *, trace: bool = False) -> Any:
@@ -149,7 +282,7 @@ class Circuit:
         model = f"""
             due : 1
             spacing : 1
-            peak : Hz ({self.per_copy})
+            peak_rate : Hz ({self.per_copy})
             row : integer (linked)
             presenter_tries : integer (linked)
             gain : 1 (linked)
@@ -174,15 +307,16 @@ class Circuit:
         group.presenter_tries = b2.linked_var(self.presenter, "tries", index=source)
         self.at_onset(
             group,
-            f"""p = clip(images((row + 0.5)*second, {pixel})*gain*live*peak*{timing.step}*ms, 0, 1)
+            f"""p = clip(images((row + 0.5)*second, {pixel})*gain*live*peak_rate*{timing.dt}*ms, 0, 1)
                 spacing = 1/log(1 - clip(p, {self.smallest}, 1 - {self.smallest}))
                 due = -1
                 due = {gap} + {NEVER}*int(p <= 0)""",
             LOAD,
         )
         self.add(group)
+        self.renew("input.due", "input.spacing")
         if trace:
-            self.keep("input.x")
+            self.keep("input.x", rest=0)
         return group
 
     def pixel_input(self) -> Any:
@@ -205,34 +339,44 @@ class Circuit:
         pixel = "i" if copies == 1 else f"i % {inputs}"
         self.at_onset(group, f"X = images((row + 0.5)*second, {pixel})*live", LOAD)
         self.add(group)
-        self.keep("input.X")
+        self.keep("input.X", learnt=True)  # learning at the next onset reads the image that has been shown
         return group
 
-    def tally(self, group: Any, variable: str = "count") -> None:
-        """Record a variable of the recorded neurons at the end of each slot and set it to 0.
+    def tally(self, group: Any, variable: str = "count", *, name: str | None = None, event: str = "spike") -> None:
+        """Record a layer: a variable of its neurons at the end of each slot, which is then set to 0.
+
+        Call it once for each layer. The first is the network's answer: the one that is meant by `last`.
 
         Parameters
         ----------
         group : NeuronGroup
-            The recorded neurons of all copies.
+            The neurons of all copies.
         variable : str
             What is recorded; the group's reset has to increase it.
+        name : str, optional
+            Of the layer; that of the group by default.
+        event : str
+            The event by which a neuron sends its spikes: what `watch` records.
         """
         import brian2 as b2
 
+        name = name or group.name
+        if name in self.tallies:
+            raise ConfigError(f"two layers are called '{name}': give `tally` another name")
         monitor = b2.StateMonitor(
-            group, variable, record=True, clock=self.slot, when="start", order=RECORD, name="answers"
+            group, variable, record=True, clock=self.slot, when="start", order=RECORD, name=f"answers_{name}"
         )
         self.at_onset(group, f"{variable} = 0", CLEAR, name=f"{group.name}_clear")
         self.add(monitor)
-        self.keep(f"{group.name}.{variable}")
-        self.recorded, self.tallied = f"{group.name}.{variable}", group
+        self.tallies[name] = Tally(group, variable, event)
+        self.keep(f"{group.name}.{variable}", learnt=True)  # cleared at the onset, after it has been recorded
 
-    def watch(self, neurons: np.ndarray, variables: Sequence[str]) -> list[str]:
-        """Record the spikes of the tallied group, and variables of chosen neurons of it in every step.
+    def watch(self, layer: str, neurons: np.ndarray, variables: Sequence[str]) -> list[str]:
+        """Record the spikes of a layer, and variables of chosen neurons of it in every step.
 
         Parameters
         ----------
+        layer : str
         neurons : (neuron,) int array
         variables : sequence of str
 
@@ -243,12 +387,14 @@ class Circuit:
         """
         import brian2 as b2
 
-        names = []
-        if "spike" in self.tallied.events:
-            self.add(b2.SpikeMonitor(self.tallied, name="watched_spikes"))
+        tally, names = self.tallies[layer], []
+        if tally.event in tally.group.events:
+            self.add(b2.EventMonitor(tally.group, tally.event, name="watched_spikes"))
             names += ["watched_spikes.t", "watched_spikes.i"]
         if variables:
-            self.add(b2.StateMonitor(self.tallied, list(variables), record=neurons, name="watched"))
+            # Behind what happens at an onset: the first value of an image is what the image finds.
+            order = ONSET + 2
+            self.add(b2.StateMonitor(tally.group, list(variables), record=neurons, order=order, name="watched"))
             names += [f"watched.{name}" for name in variables]
         return names
 
@@ -257,5 +403,5 @@ class Circuit:
         import brian2 as b2
 
         synapses = b2.Synapses(group, self.presenter, on_pre="answer_post += 1", on_event=event, name="to_presenter")
-        synapses.connect(j="i" if self.layout.neurons == 1 else f"i // {self.layout.neurons}")
+        self.connect_one(synapses)
         self.add(synapses)

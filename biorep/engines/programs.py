@@ -20,6 +20,9 @@ from biorep.engines.layout import Layout
 from biorep.engines.presentation import Circuit
 from biorep.errors import ConfigError
 
+#: Objects that Brian2 makes when it is imported.
+BRIANS_OWN = ("magicnetwork", "defaultclock")
+
 Build = Callable[[Circuit], None]
 Arrays = dict[str, np.ndarray]
 #: Called with the share of the chunk that is done, 0 to 1.
@@ -47,8 +50,10 @@ class Program(Protocol):
     layout: Layout
     #: Names of the variables that cross the border between two chunks.
     state: tuple[str, ...]
-    #: Name of the recorded variable.
-    recorded: str
+    #: The fast ones of them at rest, SI units.
+    rest: Mapping[str, float]
+    #: Recorded layers -> name of the recorded variable; the first is the network's answer.
+    layers: Mapping[str, str]
 
     def run(self, values: Mapping[str, np.ndarray], read: Sequence[str], report: Report | None = None) -> Arrays:
         """Simulate one chunk from time 0.
@@ -65,7 +70,7 @@ class Program(Protocol):
         """
 
     def size(self, name: str) -> int:
-        """Return how many values a variable has."""
+        """Return how many neurons the group of a variable has, of all copies; 1 if it is a variable of synapses."""
 
     def close(self) -> None:
         """Remove temporary files."""
@@ -87,13 +92,20 @@ def brian_device(name: str, **preferences: Any) -> Iterator[Any]:
         If Brian2 does not accept the network: its own words.
     """
     import brian2 as b2
+    from brian2.core.names import Nameable
     from brian2.devices.device import get_device, reset_device, set_device
 
     quiet = {"logging.warn_for_unused_objects": False}  # a circuit may be looked at and not simulated
     wished = quiet | {key.replace("__", "."): value for key, value in preferences.items()}
-    gc.collect()  # names of objects that still live would get a number appended: other sources, another hash
+    # Names of objects that still live would get a number appended: other sources, another hash.
+    if any(name not in BRIANS_OWN for name in (_name_of(reference) for reference in Nameable.__instances__())):
+        gc.collect()
     before = {key: b2.prefs[key] for key in wished}
     clock = b2.defaultclock.dt
+    # Brian2 and the end of this block look for garbage several times: among what they have made, not in all of torch.
+    freeze = gc.get_freeze_count() < 10_000  # Python's start freezes some hundreds; more is the caller's wish
+    if freeze:
+        gc.freeze()
     try:
         for key, value in wished.items():
             b2.prefs[key] = value
@@ -110,10 +122,17 @@ def brian_device(name: str, **preferences: Any) -> Iterator[Any]:
         if name != "runtime":
             get_device().reinit()
         gc.collect()
+        if freeze:
+            gc.unfreeze()
         reset_device()
         for key, value in before.items():
             b2.prefs[key] = value
         b2.defaultclock.dt = clock
+
+
+def _name_of(reference: Any) -> str:
+    """Return the name of an object that Brian2 holds a weak reference to; nothing if it has gone."""
+    return getattr(reference(), "name", BRIANS_OWN[0])
 
 
 def _reason(error: BaseException) -> str:

@@ -18,7 +18,9 @@ class RuntimeProgram:
         self.engine, self.layout, self.blueprint = engine, blueprint.layout, blueprint
         with self._device():
             circuit = blueprint.circuit()
-            self.state, self.recorded = tuple(circuit.state), circuit.recorded
+            self.state = tuple(circuit.kept)
+            self.rest: Mapping[str, float] = circuit.at_rest()
+            self.layers: Mapping[str, str] = {layer: tally.name for layer, tally in circuit.tallies.items()}
             self.sizes = {group.name: len(group) for group in circuit.objects if type(group).__name__ == "NeuronGroup"}
             del circuit  # here, where Brian2 does not complain that it was never simulated
 
@@ -41,8 +43,8 @@ class RuntimeProgram:
             return {name: np.array(_variable(network, name).get_value()) for name in read}
 
     def size(self, name: str) -> int:
-        """Return how many neurons the group of a variable has."""
-        return self.sizes[name.partition(".")[0]]
+        """Return how many neurons the group of a variable has; 1 for synapses."""
+        return self.sizes.get(name.partition(".")[0], 1)
 
     def close(self) -> None:
         """Nothing to remove."""
@@ -50,7 +52,9 @@ class RuntimeProgram:
 
 def _variable(network: Any, name: str) -> Any:
     group, _, variable = name.partition(".")
-    return network[group].variables[variable]
+    # A delay belongs to the way of the spikes through the synapses, see `Circuit.delay`.
+    owner = network[group].pre if variable == "delay" else network[group]
+    return owner.variables[variable]
 
 
 def _reporter(report: Report | None) -> Any:

@@ -76,23 +76,35 @@ class StandaloneProgram:
         import brian2 as b2
 
         circuit = blueprint.circuit(single=single)
+        if circuit.cpu_only and self.engine != "cpp_standalone":
+            raise ConfigError(
+                f"the network has {' and '.join(circuit.cpu_only)}, which {self.engine} cannot run. Choose --engine "
+                "cpp_standalone, or switch it off."
+            )
         network = circuit.network()
         device.insert_code("before_start", subnormals.CODE)
+        if circuit.delayed:
+            # The queues of spikes are made for the delays that are there before the run: arguments must come earlier.
+            device.apply_run_args()
         network.run(circuit.duration, namespace={}, report=REPORT, report_period=1 * b2.second)
         try:
             device.build(directory=str(self.project), compile=False, run=False)
         except OSError as error:
             raise _full(self.project) from error
-        self.state, self.recorded = tuple(circuit.state), circuit.recorded
+        _align_clocks(self.project, circuit.layout.timing.dt)
+        self.state = tuple(circuit.kept)
+        self.rest: Mapping[str, float] = circuit.at_rest()
+        self.layers: Mapping[str, str] = {layer: tally.name for layer, tally in circuit.tallies.items()}
         self.sizes = {group.name: len(group) for group in circuit.objects if isinstance(group, b2.NeuronGroup)}
-        self.variables = {}
+        self.variables: dict[str, Variable] = {}
         for variable in device.arrays:
             with suppress(ReferenceError):
                 name = f"{variable.owner.name}.{variable.name}"
                 columns = int(variable.owner.n_indices) if isinstance(variable.owner, b2.StateMonitor) else None
                 columns = columns if getattr(variable, "ndim", 1) == 2 else None
                 file = device.get_array_filename(variable)
-                self.variables[name] = Variable(file, np.dtype(variable.dtype), columns)
+                # Both ways through synapses, pre and post, have a "delay"; a binary takes and gives the first, pre.
+                self.variables.setdefault(name, Variable(file, np.dtype(variable.dtype), columns))
 
     def run(self, values: Mapping[str, np.ndarray], read: Sequence[str], report: Report | None = None) -> Arrays:
         """Simulate one chunk; see `biorep.engines.programs.Program.run`."""
@@ -106,8 +118,8 @@ class StandaloneProgram:
             return {key: self._read(folder, key) for key in read}
 
     def size(self, name: str) -> int:
-        """Return how many neurons the group of a variable has; a shared variable counts like the others."""
-        return self.sizes[name.partition(".")[0]]
+        """Return how many neurons the group of a variable has; 1 for synapses; shared variables count like others."""
+        return self.sizes.get(name.partition(".")[0], 1)
 
     def close(self) -> None:
         """Remove the generated sources; the binary stays in the cache."""
@@ -163,6 +175,27 @@ class StandaloneProgram:
         except OSError as error:
             raise _full(folder) from error
         return array if variable.columns is None else array.reshape(-1, variable.columns)
+
+
+def _align_clocks(project: Path, dt: float) -> None:
+    """Let generated code find that two clocks are due in the same step, however long it has run.
+
+    Brian2 2.10.1 compares their times with a tolerance of 1e-14 s, which is less than the last digit of a time above
+    64 s: a slot then gets one step more or less. A thousandth of a step, `dt` in ms, is right for all times; Brian2's
+    runtime mode takes a ten-thousandth.
+    """
+    named, found = "#define Clock_epsilon", 0
+    for path in (project / "network.cpp", project / "network.cu"):
+        if path.is_file():
+            lines = path.read_text().splitlines()
+            found += sum(line.startswith(named) for line in lines)
+            lines = [f"{named} {1e-6 * dt!r}" if line.startswith(named) else line for line in lines]
+            path.write_text("\n".join(lines) + "\n")
+    if found != 1:
+        raise ConfigError(
+            "this version of Brian2 compares clocks in another way than the one that biorep was made for, so slots "
+            "could get a step more or less. Install the version that biorep asks for: pip install brian2==2.10.1"
+        )
 
 
 def _full(folder: Path) -> StoreError:

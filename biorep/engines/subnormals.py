@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-#: First in the `main` of a compiled simulation. Brian2's `-ffast-math` would do the same, but its makefile compiles with
-#: the flag and links without it, so that the start-up code that sets the mode is left out.
+#: First in the `main` of a compiled simulation. Brian2's `-ffast-math` would do the same, but its makefile compiles
+#: with the flag and links without it, so that the start-up code that sets the mode is left out.
 CODE = """
 #if defined(__x86_64__) || defined(__i386__)
     { // flush-to-zero (bit 15) and denormals-are-zero (bit 6) of the control register of SSE

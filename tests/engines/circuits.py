@@ -55,9 +55,9 @@ def relayed(
     *,
     engine="runtime-numpy",
     slots=4,
-    least=0.0,
-    most_tries=1,
-    peak=100.0,
+    min_spikes=0.0,
+    max_tries=1,
+    peak_rate=100.0,
     showings=None,
     timing=None,
     build=relay,
@@ -66,9 +66,9 @@ def relayed(
     showings = showings or [showing(images)]
     inputs = np.shape(images)[1]
     timing = timing or Timing(1.0, 50.0, 10.0)
-    layout = Layout(timing, inputs, inputs, len(showings), slots, most_tries)
+    layout = Layout(timing, inputs, inputs, len(showings), slots, max_tries)
     program = prepare(Blueprint(layout, build), engine)
-    gain = {"presenter.least": least, "presenter.gain_step": 0.5, "input.peak": peak}
+    gain = {"presenter.min_spikes": min_spikes, "presenter.gain_step": 0.5, "input.peak_rate": peak_rate}
     if len(showings) > 1:
         gain = {name: np.full(program.size(name), value) for name, value in gain.items()}
     feeder = Feeder(program, showings, {name: np.asarray(value) for name, value in gain.items()})

@@ -12,7 +12,7 @@ from biorep.errors import ConfigError
 NETWORKS = {
     "pool": biorep.network("diehl-cook", units=6),
     "layer": biorep.network("diehl-cook", units=6, inhibition="layer", rule="triplet"),
-    "current": biorep.network("diehl-cook", units=6, inhibition="direct", synapse="current", rule="target"),
+    "current": biorep.network("diehl-cook-current", units=6, inhibition="direct", one_spike=False, rule="target"),
     "competing-rates": biorep.network("competing-rates", units=6),
     "sailnet": biorep.network("sailnet", units=6),
 }
@@ -20,7 +20,7 @@ NETWORKS = {
 
 def _blueprint(name: str, copies: int, learn: bool) -> Blueprint:
     network = NETWORKS[name]
-    return network.blueprint(Layout(network.timing(), 16, 6, copies, 10, network.most_tries), learn)
+    return network.blueprint(Layout(network.timing(), 16, 6, copies, 10, network.max_tries), learn)
 
 
 @pytest.fixture
@@ -59,6 +59,20 @@ def test_cuda_sources_of_every_network_are_generated(name, learn, generated_only
         prepare(_blueprint(name, 2, learn), "cuda_standalone-single" if learn else "cuda_standalone")
 
 
+@pytest.mark.parametrize(
+    ("network", "what"),
+    [
+        (biorep.network("diehl-cook", units=6, delay=5.0), "a delay for each synapse"),
+        (biorep.network("diehl-cook-current", units=6), "one spike per time step"),
+    ],
+    ids=["delay", "one spike"],
+)
+def test_what_needs_the_cpu_is_refused_in_words(network, what, generated_only):
+    layout = Layout(network.timing(), 16, 6, 1, 10, network.max_tries)
+    with pytest.raises(ConfigError, match=f"the network has {what}, which cuda_standalone cannot run"):
+        prepare(network.blueprint(layout, False), "cuda_standalone")
+
+
 def _compiled(name, learn, monkeypatch):
     try:
         cuda.find_toolkit()
@@ -94,9 +108,9 @@ def test_cuda_agrees_with_cpp(name):
     network = NETWORKS[name]
     found = []
     for engine in ("cpp_standalone", "cuda_standalone"):
-        run = RunContext(engine=engine)
-        state = network.fit(images, seed=0, run=run)
-        found.append((state, network.encode(state, images, run=run)["response"].values))
+        context = RunContext(engine=engine)
+        state = network.fit(images, seed=0, context=context)
+        found.append((state, network.encode(state, images, context=context)["response"].values))
     (cpp, counts), (gpu, gpu_counts) = found
     np.testing.assert_allclose(gpu["weights"].values, cpp["weights"].values, rtol=1e-10)
     np.testing.assert_allclose(gpu_counts, counts, rtol=1e-10)

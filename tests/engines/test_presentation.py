@@ -14,7 +14,7 @@ from biorep.errors import ConfigError
 def test_input_spikes_are_bernoulli_draws():
     """500 inputs of each brightness, 50 steps of 1 ms: binomial counts with p = image * peak * dt."""
     levels = np.repeat([0.0, 0.2, 0.6, 1.0], 500)
-    (counts,), _, _ = relayed(np.stack([levels, levels]), peak=300.0, slots=2)
+    (counts,), _, _ = relayed(np.stack([levels, levels]), peak_rate=300.0, slots=2)
     for level in (0.2, 0.6, 1.0):
         found = counts[:, levels == level].ravel()
         expected = stats.binom(50, level * 0.3)
@@ -28,13 +28,13 @@ def test_input_spikes_are_bernoulli_draws():
 
 def test_the_gaps_between_input_spikes_do_not_depend_on_the_step_of_the_slot():
     """With probability 1 a neuron spikes in every step of the stimulus period and in none of the rest."""
-    (counts,), _, _ = relayed(np.ones((1, 3)), peak=1000.0, slots=1)
+    (counts,), _, _ = relayed(np.ones((1, 3)), peak_rate=1000.0, slots=1)
     assert (counts == 50).all()
 
 
 def test_weakly_answered_images_are_shown_again_brighter():
     images = np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.02, 0.02, 0.02]])
-    (counts,), (tries,), slots = relayed(images, least=5, most_tries=6, peak=200.0)
+    (counts,), (tries,), slots = relayed(images, min_spikes=5, max_tries=6, peak_rate=200.0)
     assert tries[0] == 6
     assert counts[0].sum() == 0
     assert tries[1] == 1
@@ -47,8 +47,8 @@ def test_weakly_answered_images_are_shown_again_brighter():
 @pytest.mark.parametrize("slots", [1, 3, 16])
 def test_chunks_change_nothing(slots):
     images = np.random.default_rng(0).random((5, 6)) * 0.2
-    expected = relayed(images, least=4, most_tries=4, slots=7)
-    found = relayed(images, least=4, most_tries=4, slots=slots)
+    expected = relayed(images, min_spikes=4, max_tries=4, slots=7)
+    found = relayed(images, min_spikes=4, max_tries=4, slots=slots)
     assert (expected[0][0] == found[0][0]).all()
     assert (expected[1][0] == found[1][0]).all()
     assert expected[2] == found[2]
@@ -57,9 +57,9 @@ def test_chunks_change_nothing(slots):
 def test_copies_and_order_change_nothing():
     """Two copies with half of the images each, in another order, answer as one copy with all of them."""
     images = np.random.default_rng(1).random((6, 5)) * 0.3
-    (together,), (tries,), _ = relayed(images, least=6, most_tries=5)
+    (together,), (tries,), _ = relayed(images, min_spikes=6, max_tries=5)
     parts = [[4, 0, 2], [5, 1, 3]]
-    counts, again, _ = relayed(images, least=6, most_tries=5, showings=[showing(images, order=p) for p in parts])
+    counts, again, _ = relayed(images, min_spikes=6, max_tries=5, showings=[showing(images, order=p) for p in parts])
     for part, count, tried in zip(parts, counts, again, strict=True):
         assert (together[part] == count).all()
         assert (tries[part] == tried).all()
@@ -70,5 +70,5 @@ def test_timing_is_checked():
     assert (Timing(0.5, 350, 150).steps_on, Timing(0.5, 350, 150).steps) == (700, 1000)
     with pytest.raises(ConfigError, match="not a multiple of the time step"):
         Timing(0.5, 10.2, 0)
-    with pytest.raises(ConfigError, match="step > 0"):
+    with pytest.raises(ConfigError, match="dt > 0"):
         Timing(0, 10, 0)

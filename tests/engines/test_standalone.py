@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from circuits import chance, relay, relayed
+from circuits import chance, relay, relayed, showing
 from scipy import stats
 
 import biorep
@@ -19,8 +19,17 @@ from biorep.engines import Blueprint, cache, prepare, standalone
 from biorep.engines.layout import Layout, Timing
 from biorep.errors import ConfigError, NumericalError, StoreError
 
-SMALL = {"units": 6, "peak": 300.0, "norm": 6.0, "stimulus": 30.0, "rest": 10.0, "least": 2, "most_tries": 3}
-LAYOUT = Layout(Timing(1.0, 20.0, 5.0), 3, 3, 2, 4, 2)
+SMALL = {
+    "units": 6,
+    "peak_rate": 300.0,
+    "norm": 6.0,
+    "stimulus_duration": 30.0,
+    "rest_duration": 10.0,
+    "min_spikes": 2,
+    "max_tries": 3,
+}
+#: 101 seconds of slots whose length is no short binary number.
+LAYOUT = Layout(Timing(1.0, 96.0, 5.0), 3, 3, 2, 1000, 2)
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +39,37 @@ def images():
     return biorep.datasets.from_arrays(values, np.arange(14) % 2, class_names=["a", "b"])
 
 
-def test_compiled_and_simple_engines_agree(images):
+#: Every setting that changes what is compiled; the first, of all the fast suite can have, has delays and two layers.
+COMPILED = {
+    "delay, layer, triplet": ("diehl-cook", {"inhibition": "layer", "rule": "triplet", "delay": 5.0}),
+    "pool": ("diehl-cook", {}),
+    "direct, target, reset": ("diehl-cook", {"inhibition": "direct", "rule": "target", "reset_between": True}),
+    "carry over": ("diehl-cook", {"carry_over": True}),
+    "one spike": ("diehl-cook-current", {"norm": 60.0, "inhibition_strength": 2.0}),
+    "current, delay": ("diehl-cook-current", {"norm": 60.0, "one_spike": False, "delay": 5.0, "inhibition": "layer"}),
+}
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=[pytest.mark.slow] if k else []) for k, c in enumerate(COMPILED)]
+)
+def test_compiled_and_simple_engines_agree(images, case):
     """Equal counts, state within 1e-10 relative over 14 images of 40 steps and up to 3 tries."""
-    network = biorep.network("diehl-cook", **SMALL)
+    kind, settings = COMPILED[case]
+    network = biorep.network(kind, **{**SMALL, **settings})
     results = {}
     for engine in ("runtime-numpy", "cpp_standalone"):
-        run = RunContext(engine=engine)
-        state = network.fit(images, seed=0, run=run)
-        results[engine] = state, network.encode(state, images, seed=1, run=run)
+        context = RunContext(engine=engine)
+        state = network.fit(images, seed=0, context=context)
+        results[engine] = state, network.encode_layers(state, images, seed=1, context=context)
     (simple, slow), (compiled, fast) = results.values()
-    np.testing.assert_array_equal(slow["response"].values, fast["response"].values)
-    np.testing.assert_array_equal(slow["tries"].values, fast["tries"].values)
-    for name in ("weights", "theta"):
+    assert tuple(slow) == tuple(fast) == network.layers(simple)
+    for layer, answers in slow.items():
+        np.testing.assert_array_equal(answers["response"], fast[layer]["response"])
+        np.testing.assert_array_equal(answers["tries"], fast[layer]["tries"])
+        assert answers["response"].values.sum() > 10
+    for name in ("weights", "theta", *(["delay"] if network.delay else [])):
         np.testing.assert_allclose(compiled[name].values, simple[name].values, rtol=1e-10)
-    assert slow["response"].values.sum() > 20
 
 
 def test_second_build_comes_from_the_cache_and_a_damaged_binary_is_built_again(monkeypatch):
@@ -65,15 +91,21 @@ def test_second_build_comes_from_the_cache_and_a_damaged_binary_is_built_again(m
 
 
 def test_copies_on_the_compiled_engine_equal_the_simple_one():
-    from circuits import showing
-
     images = np.random.default_rng(1).random((6, 3)) * 0.3
     parts = [showing(images, order=order) for order in ([4, 0, 2], [5, 1, 3])]
-    options = {"showings": parts, "least": 3, "most_tries": 2, "timing": LAYOUT.timing, "peak": 200.0}
-    slow = relayed(images, **options)
-    fast = relayed(images, engine="cpp_standalone", **options)
+    options = {"showings": parts, "min_spikes": 3, "max_tries": 2, "timing": LAYOUT.timing, "peak_rate": 50.0}
+    slow = relayed(images, slots=4, **options)
+    fast = relayed(images, engine="cpp_standalone", slots=LAYOUT.slots, **options)
     for a, b in zip(slow[0] + slow[1], fast[0] + fast[1], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_slot_has_as_many_steps_after_minutes_as_at_the_start():
+    """An input that spikes in each step counts the steps: two clocks must not drift apart, see `_align_clocks`."""
+    images = np.ones((LAYOUT.slots, 3))
+    options = {"slots": LAYOUT.slots, "timing": LAYOUT.timing, "max_tries": LAYOUT.max_tries, "peak_rate": 1000.0}
+    counts, _, _ = relayed(images, engine="cpp_standalone", showings=[showing(images)] * LAYOUT.copies, **options)
+    assert (np.array(counts) == LAYOUT.timing.steps_on).all()
 
 
 @pytest.mark.slow

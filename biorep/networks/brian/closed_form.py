@@ -67,15 +67,15 @@ def _single_winner(current: np.ndarray, w_inh: float) -> np.ndarray:
     return result
 
 
-def euler_number(step: float, tau: float, w_inh: float, active: int) -> float:
-    """Return the step times the fastest rate of the dynamics: explicit Euler is unstable above 2.
+def euler_number(dt: float, tau: float, w_inh: float, active: int) -> float:
+    """Return the time step times the fastest rate of the dynamics: explicit Euler is unstable above 2.
 
     The units that stay active decide whether the steady state is stable, all of them whether rates that start together
     can overshoot together and never get there.
 
     Parameters
     ----------
-    step, tau : float
+    dt, tau : float
         Time step and time constant in the same unit.
     w_inh : float
         Strength of the lateral inhibition.
@@ -87,15 +87,15 @@ def euler_number(step: float, tau: float, w_inh: float, active: int) -> float:
     >>> round(euler_number(1.0, 5.0, 0.2, active=57), 2)
     2.44
     """
-    return step / tau * (1 + max(active - 1, 0) * w_inh)
+    return dt / tau * (1 + max(active - 1, 0) * w_inh)
 
 
-def unsettled(stimulus: float, tau: float, w_inh: float) -> float:
-    """Return the share of the slowest deviation from the steady state that is left after the time `stimulus`.
+def unsettled(stimulus_duration: float, tau: float, w_inh: float) -> float:
+    """Return the share of the slowest deviation from the steady state that is left after that time.
 
     Parameters
     ----------
-    stimulus, tau : float
+    stimulus_duration, tau : float
         Time and time constant in the same unit.
     w_inh : float
         Strength of the lateral inhibition. Above 1 a tie is left with the rate (w_inh - 1) / tau, and how long that
@@ -106,17 +106,17 @@ def unsettled(stimulus: float, tau: float, w_inh: float) -> float:
     >>> round(unsettled(60.0, 5.0, 0.6), 3)
     0.008
     """
-    return float(np.exp(-stimulus / tau * min(1.0, abs(1 - w_inh))))
+    return float(np.exp(-stimulus_duration / tau * min(1.0, abs(1 - w_inh))))
 
 
 def bounds_report(
-    step: float, stimulus: float, tau: float, w_inh: float, units: int, active: int | None = None
+    dt: float, stimulus_duration: float, tau: float, w_inh: float, units: int, active: int | None = None
 ) -> tuple[dict[str, Any], list[str]]:
     """Check that a simulation is stable and long enough.
 
     Parameters
     ----------
-    step, stimulus, tau : float
+    dt, stimulus_duration, tau : float
         Time step, time of a presentation and time constant in ms.
     w_inh : float
         Strength of the lateral inhibition.
@@ -132,27 +132,28 @@ def bounds_report(
     warnings : list of str
         Sentences for the user with the numbers; empty if all is well.
     """
-    worst, left = euler_number(step, tau, w_inh, units), unsettled(stimulus, tau, w_inh)
+    worst, left = euler_number(dt, tau, w_inh, units), unsettled(stimulus_duration, tau, w_inh)
     report: dict[str, Any] = {"euler_number_all_active": worst, "unsettled": left}
     found = ""
     if active is not None:
-        now = euler_number(step, tau, w_inh, active)
+        now = euler_number(dt, tau, w_inh, active)
         report |= {"most_active_units": active, "euler_number": now}
         found = f", and {now:.2f} with the m = {active} that stay active at most after the training"
     warnings = []
     if worst > 2:
         warnings.append(
-            f"Euler's method is unstable where (step / tau) (1 + (m - 1) w_inh) exceeds 2: it is {worst:.2f} with all "
-            f"m = {units} units active, as at the onset of an image{found}. A step of {2 * step / worst:.2g} ms is "
+            f"Euler's method is unstable where (dt / tau) (1 + (m - 1) w_inh) exceeds 2: it is {worst:.2f} with all "
+            f"m = {units} units active, as at the onset of an image{found}. A step of {2 * dt / worst:.2g} ms is "
             "stable with any number."
         )
     if left == 1:
         warnings.append("with w_inh = 1 the rates of two units part linearly in time and never settle: choose another")
     elif left > SETTLED:
-        needed = stimulus * np.log(SETTLED) / np.log(left)
+        needed = stimulus_duration * np.log(SETTLED) / np.log(left)
         warnings.append(
-            f"{100 * left:.1f} % of the slowest deviation from the steady state are left after {stimulus:g} ms: "
-            f"{100 * SETTLED:g} % need {np.ceil(needed):g} ms (or a smaller tau, now {tau:g} ms)."
+            f"{100 * left:.1f} % of the slowest deviation from the steady state are left after "
+            f"{stimulus_duration:g} ms: {100 * SETTLED:g} % need {np.ceil(needed):g} ms (or a smaller tau, now "
+            f"{tau:g} ms)."
         )
     return report, warnings
 
@@ -193,6 +194,6 @@ def distance_report(
     if error <= 5 * SETTLED:
         return report, []
     return report, [
-        f"the rates end up to {100 * error:.0f} % of the largest rate away from their steady state: lower 'step' if "
-        "they oscillate, raise 'stimulus' if they have not settled. The report of the training has the bounds."
+        f"the rates end up to {100 * error:.0f} % of the largest rate away from their steady state: lower 'dt' if "
+        "they oscillate, raise 'stimulus_duration' if they have not settled. The report of the training has the bounds."
     ]

@@ -13,7 +13,8 @@ from biorep.engines.layout import Timing
 from biorep.engines.presentation import Circuit
 from biorep.errors import ConfigError, choose
 from biorep.networks.base import flat_images
-from biorep.networks.spiking import SpikingNetwork, encoding_keys, feeder
+from biorep.networks.brian.simulation import encoding_keys, feeder
+from biorep.networks.brian.spiking import SpikingNetwork
 from biorep.schema import check_dataset, describe, presentation_coords
 
 
@@ -22,10 +23,11 @@ def record(
     state: xr.Dataset,
     dataset: xr.Dataset,
     *,
+    layer: str = "last",
     neurons: Sequence[int] | None = None,
     variables: Sequence[str] = ("v",),
     seed: int = 0,
-    run: RunContext | None = None,
+    context: RunContext | None = None,
 ) -> xr.Dataset:
     """Show images to a frozen network and record when chosen neurons spike, and their variables in every step.
 
@@ -38,12 +40,14 @@ def record(
         What ``network.fit`` returned.
     dataset : xr.Dataset
         A few images; each image is simulated once more for every time that it is shown again.
+    layer : str
+        One of ``network.layers``, or ``last``.
     neurons : sequence of int, optional
-        Which of the recorded neurons; all by default.
+        Which neurons of the layer; all by default.
     variables : sequence of str
         Variables of these neurons to record in every step, SI units; may be empty.
     seed : int
-    run : RunContext, optional
+    context : RunContext, optional
 
     Returns
     -------
@@ -55,34 +59,43 @@ def record(
     Raises
     ------
     ConfigError
-        If a neuron or a variable is unknown.
+        If a layer, a neuron or a variable is unknown.
     """
     check_dataset(dataset, value_range=network.accepts)
-    chosen = np.arange(network.units) if neurons is None else np.unique(np.asarray(neurons, int))
-    if not len(chosen) or chosen[0] < 0 or chosen[-1] >= network.units:
-        raise ConfigError(f"neurons: the network has neurons 0 to {network.units - 1}, asked for {chosen.tolist()}")
     images = network.prepare_images(flat_images(dataset))
     names: list[str] = []
+    chosen = np.zeros(0, int)
 
-    def build(circuit: Circuit) -> None:
-        network.build(circuit, False)
-        for name in variables:
-            choose(name, circuit.tallied.equations.names, f"variable of '{network.kind}'")
-        names[:] = circuit.watch(chosen, variables)
+    def watch(circuit: Circuit) -> None:
+        nonlocal chosen
+        there = list(circuit.tallies)
+        name = there[0] if layer == "last" else choose(layer, there, f"layer of '{network.word}'")
+        group = circuit.tallies[name].group
+        chosen = _chosen(neurons, len(group), name)
+        for variable in variables:
+            choose(variable, group.equations.names, f"variable of '{network.word}'")
+        names[:] = circuit.watch(name, chosen, variables)
 
-    run = run or RunContext()
-    showing = Showing(images, np.arange(len(images)), encoding_keys(network.kind, dataset, seed))
-    feed = feeder([network], [showing], images.shape[1], learn=False, run=run, build=build)
+    context = context or RunContext()
+    showing = Showing(images, np.arange(len(images)), encoding_keys(network.draws, dataset, seed))
+    feed = feeder([network], [showing], images.shape[1], learn=False, context=context, watch=watch)
     feed.watched = tuple(names)
     parts = []
     try:
-        start = feed.start({**network.at_rest(images.shape[1]), **network.frozen(state)})
-        for _, (answers,) in feed.run(start, f"{network.kind}: record", run):
+        for _, (answers,) in feed.run(feed.start(network.frozen(state)), f"{network.word}: record", context):
             parts.append(_chunk(feed, answers, chosen, variables))
     finally:
         feed.program.close()
     result = _joined(parts, chosen, network.timing())
     return result.assign_coords(presentation_coords(dataset))
+
+
+def _chosen(neurons: Sequence[int] | None, count: int, layer: str) -> np.ndarray:
+    """Return the neurons that are asked for, in order; None: all of them."""
+    chosen = np.arange(count) if neurons is None else np.unique(np.asarray(neurons, int))
+    if not len(chosen) or chosen[0] < 0 or chosen[-1] >= count:
+        raise ConfigError(f"neurons: layer '{layer}' has neurons 0 to {count - 1}, asked for {chosen.tolist()}")
+    return chosen
 
 
 def _chunk(feed: Feeder, answers: Answers, chosen: np.ndarray, variables: Sequence[str]) -> dict[str, np.ndarray]:
@@ -93,14 +106,14 @@ def _chunk(feed: Feeder, answers: Answers, chosen: np.ndarray, variables: Sequen
         traces = seen[f"watched.{name}"].reshape(feed.layout.slots, timing.steps, len(chosen))
         part[name] = traces[answers.slot].transpose(0, 2, 1)
     if "watched_spikes.t" in seen:
-        step = np.rint(seen["watched_spikes.t"] / (timing.step * 1e-3)).astype(int)
+        step = np.rint(seen["watched_spikes.t"] / (timing.dt * 1e-3)).astype(int)
         slot, neuroid = step // timing.steps, seen["watched_spikes.i"].astype(int)
         accepted = np.full(feed.layout.slots, -1)
         accepted[answers.slot] = answers.presentation
         kept = (accepted[slot] >= 0) & np.isin(neuroid, chosen)
         part["spike_presentation"] = accepted[slot[kept]]
         part["spike_neuroid"] = neuroid[kept]
-        part["spike_time"] = (step[kept] % timing.steps) * timing.step
+        part["spike_time"] = (step[kept] % timing.steps) * timing.dt
     return part
 
 
@@ -108,7 +121,7 @@ def _joined(parts: Sequence[dict[str, np.ndarray]], chosen: np.ndarray, timing: 
     """Return the chunks as one dataset."""
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     whole.pop("presentation")
-    result = xr.Dataset(coords={"neuroid_id": ("neuroid", chosen), "time": np.arange(timing.steps) * timing.step})
+    result = xr.Dataset(coords={"neuroid_id": ("neuroid", chosen), "time": np.arange(timing.steps) * timing.dt})
     for name, values in whole.items():
         result[name] = (("spike",) if values.ndim == 1 else ("presentation", "neuroid", "time"), values)
     return describe(

@@ -8,7 +8,7 @@ import pytest
 import biorep
 from biorep.context import RunContext
 from biorep.errors import ConfigError
-from biorep.networks.recording import record
+from biorep.networks.brian.recording import record
 
 NUMPY = RunContext(engine="runtime-numpy")
 
@@ -16,11 +16,18 @@ NUMPY = RunContext(engine="runtime-numpy")
 def test_recorded_spikes_are_those_that_are_counted():
     images = biorep.datasets.from_arrays(np.random.default_rng(0).random((5, 4, 4)) * 0.5, [0, 1, 0, 1, 0])
     network = biorep.network(
-        "diehl-cook", units=6, peak=300.0, norm=6.0, stimulus=30.0, rest=10.0, least=3, most_tries=3
+        "diehl-cook",
+        units=6,
+        peak_rate=300.0,
+        norm=6.0,
+        stimulus_duration=30.0,
+        rest_duration=10.0,
+        min_spikes=3,
+        max_tries=3,
     )
-    state = network.fit(images, seed=0, run=NUMPY)
-    counts = network.encode(state, images, seed=2, run=NUMPY)["response"].values
-    found = record(network, state, images, neurons=[4, 1, 2], seed=2, run=NUMPY)
+    state = network.fit(images, seed=0, context=NUMPY)
+    counts = network.encode(state, images, seed=2, context=NUMPY)["response"].values
+    found = record(network, state, images, neurons=[4, 1, 2], seed=2, context=NUMPY)
     assert found["neuroid_id"].values.tolist() == [1, 2, 4]
     assert found["v"].dims == ("presentation", "neuroid", "time")
     assert found["v"].shape == (5, 3, 80)
@@ -33,7 +40,7 @@ def test_recorded_spikes_are_those_that_are_counted():
         trace = found["v"].isel(presentation=int(p), neuroid=[1, 2, 4].index(int(n)))
         after = trace.sel(time=slice(float(t) + 0.4, float(t) + 3)).values
         np.testing.assert_allclose(after, -65e-3)
-    with pytest.raises(ConfigError, match="neurons 0 to 5, asked for \\[6\\]"):
-        record(network, state, images, neurons=[6], run=NUMPY)
+    with pytest.raises(ConfigError, match=r"layer 'excitatory' has neurons 0 to 5, asked for \[6\]"):
+        record(network, state, images, neurons=[6], context=NUMPY)
     with pytest.raises(ConfigError, match="variable of 'diehl-cook' 'vv'"):
-        record(network, state, images, variables=["vv"], run=NUMPY)
+        record(network, state, images, variables=["vv"], context=NUMPY)

@@ -6,7 +6,7 @@ Equations 8 and 9 of the paper, for unit i with input current I_i and rate r_i =
 
     dW_ik = eps g(h_i) (norm^p v_k - I_i W_ik),    g = 1 for h >= h*,  -delta for 0 < h < h*,  0 for h <= 0
 
-Every image v finds h = 0 and is shown for ``stimulus`` ms; then the weights change once. R comes from one pool neuron,
+Every image v finds h = 0 and is shown for a time; then the weights change once. R comes from one pool neuron,
 so that N units need N lateral synapses; when the weights change, it still is the R of the last step. The threshold h*
 is a share of R by default, because a fixed one depends on the scale of the currents, which shrink while the weights
 converge. The learning rate falls linearly, from presentation to presentation, or stays constant.
@@ -20,7 +20,7 @@ Krotov, D. & Hopfield, J. J. (2019). Unsupervised learning by competing hidden u
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -29,12 +29,14 @@ import xarray as xr
 from biorep import rng
 from biorep.config import setting
 from biorep.context import RunContext
+from biorep.contracts import Quantity
 from biorep.engines.presentation import LEARN, Circuit
 from biorep.engines.programs import Arrays
-from biorep.networks.base import Layer, flat_images, report_of, representation, set_report
-from biorep.networks.closed_form import bounds_report, distance_report, steady_state
-from biorep.networks.convergence import convergence
-from biorep.networks.spiking import SpikingNetwork
+from biorep.errors import choose
+from biorep.networks.base import flat_images, report_of, representation, set_report
+from biorep.networks.brian.closed_form import bounds_report, distance_report, steady_state
+from biorep.networks.brian.spiking import SpikingNetwork
+from biorep.networks.local.convergence import convergence
 from biorep.schema import check_dataset, describe
 
 #: Images whose currents are computed at once; bounds the memory, changes nothing else.
@@ -46,9 +48,21 @@ class CompetingRates(SpikingNetwork):
 
     accepts: ClassVar[tuple[float, float] | None] = None
     noisy: ClassVar[bool] = False
+    versions: ClassVar[Mapping[str, int]] = {"competing-rates": 1}
     reference: ClassVar[str] = "Krotov & Hopfield (2019), PNAS 116, 7723-7731, arXiv:1806.10181"
     swept: ClassVar[frozenset[str]] = frozenset(
-        ("w_inh", "tau", "h_star", "h_star_mode", "delta", "rate", "schedule", "radius", "init_mean", "init_sd")
+        (
+            "w_inh",
+            "tau",
+            "h_star",
+            "h_star_mode",
+            "delta",
+            "learning_rate",
+            "schedule",
+            "radius",
+            "init_mean",
+            "init_sd",
+        )
     )
 
     kind: Literal["competing-rates"] = "competing-rates"
@@ -59,13 +73,13 @@ class CompetingRates(SpikingNetwork):
     h_star_mode: Literal["share", "absolute"] = setting("share", description="share: h* is times the pooled activity R")
     delta: float = setting(0.1, ge=0, description="strength of the opposite learning")
     radius: float = setting(1.0, gt=0, description="norm that the weights of a unit converge to")
-    rate: float = setting(0.05, gt=0, description="eps: learning rate of the first presentation")
+    learning_rate: float = setting(0.05, gt=0, description="eps: learning rate of the first presentation")
     schedule: Literal["linear", "constant"] = setting("linear", description="linear: the rate falls to 0 at the end")
     tau: float = setting(10.0, gt=0, description="time constant of the rates, ms")
-    step: float = setting(0.25, gt=0, description="time step in ms")
-    stimulus: float = setting(120.0, gt=0, description="how long an image is shown, ms")
-    rest: float = setting(0.0, ge=0, le=0, description="no rest: every image finds the rates at 0")
-    most_tries: int = setting(1, ge=1, le=1, description="an image is shown once")
+    dt: float = setting(0.25, gt=0, description="time step in ms")
+    stimulus_duration: float = setting(120.0, gt=0, description="how long an image is shown, ms")
+    rest_duration: float = setting(0.0, ge=0, le=0, description="no rest: every image finds the rates at 0")
+    max_tries: int = setting(1, ge=1, le=1, description="an image is shown once")
     input_norm: float | None = setting(2.0, gt=0, description="divide each image by its Lp norm with this p; null: no")
     init_mean: float = setting(0.0, description="mean of the initial weights, which are normal")
     init_sd: float = setting(1.0, ge=0, description="standard deviation of the initial weights")
@@ -73,14 +87,15 @@ class CompetingRates(SpikingNetwork):
     # ------------------------------------------------------------------------------------------------ Brian2
 
     def build(self, circuit: Circuit, learn: bool) -> None:
-        """Add the network's objects; see `SpikingNetwork.build`."""
+        """Add the network's objects; see `BrianNetwork.build`."""
         source = circuit.pixel_input()
         hidden = self._hidden(circuit, learn)
         feedforward = self._feedforward(circuit, source, hidden)
         self._inhibit(circuit, hidden)
         circuit.tally(hidden, "r")
-        circuit.at_onset(hidden, "h = 0")
-        circuit.keep("feedforward.W")
+        # What the last image has left is learnt from at the next onset, before it is put to rest.
+        circuit.keep("hidden.h", "hidden.I", "pool.R", rest=0)
+        circuit.keep("feedforward.W", learnt=True)
         if learn:
             self._teach(circuit, hidden, feedforward)
 
@@ -108,15 +123,11 @@ class CompetingRates(SpikingNetwork):
     def _feedforward(self, circuit: Circuit, source: Any, hidden: Any) -> Any:
         import brian2 as b2
 
-        inputs, units = circuit.layout.inputs, self.units
         # The usual exponents need no power of each weight.
         bracket = {2.0: "W", 3.0: "W*abs(W)"}.get(self.p, f"sign(W)*abs(W)**{self.p - 1!r}")
         model = f"W : 1\nI_post = {bracket}*X_pre : 1 (summed)"
         synapses = b2.Synapses(source, hidden, model, name="feedforward")
-        if circuit.layout.copies == 1:
-            synapses.connect()
-        else:
-            synapses.connect(j=f"k for k in range((i//{inputs})*{units}, (i//{inputs} + 1)*{units})")
+        circuit.connect_all(synapses)
         # The image does not change during a slot: sum once, at its onset, not in every step.
         synapses.summed_updaters["I_post"]._clock = circuit.slot
         circuit.add(synapses)
@@ -127,7 +138,7 @@ class CompetingRates(SpikingNetwork):
 
         pool = b2.NeuronGroup(circuit.layout.copies, "R : 1", name="pool")
         to_pool = b2.Synapses(hidden, pool, "R_post = r_pre : 1 (summed)", name="to_pool")
-        to_pool.connect(j=f"i // {self.units}")
+        circuit.connect_one(to_pool)
         hidden.R = b2.linked_var(pool, "R", index=circuit.copy_of(self.units))
         circuit.add(pool, to_pool)
 
@@ -139,7 +150,8 @@ class CompetingRates(SpikingNetwork):
                   eps = eps - fall*shown"""
         circuit.at_onset(hidden, gate, LEARN - 1, name="gate")
         circuit.at_onset(feedforward, "W = W + g_post*(norm_p_post*X_pre - I_post*W)", LEARN, name="learn")
-        circuit.keep("presenter.live", "hidden.h", "hidden.I", "hidden.eps", "pool.R")
+        circuit.keep("hidden.eps", learnt=True)
+        circuit.renew("hidden.g")
 
     # ------------------------------------------------------------------------------------------------ values
 
@@ -165,7 +177,7 @@ class CompetingRates(SpikingNetwork):
 
     def schedule_over(self, presentations: int) -> dict[str, float]:
         """Return by how much the learning rate falls from one presentation to the next."""
-        return {"hidden.fall": self.rate / max(presentations, 1) if self.schedule == "linear" else 0.0}
+        return {"hidden.fall": self.learning_rate / max(presentations, 1) if self.schedule == "linear" else 0.0}
 
     @property
     def _h_star(self) -> tuple[float, float]:
@@ -174,15 +186,11 @@ class CompetingRates(SpikingNetwork):
 
     def initial(self, inputs: int, seed: int) -> Arrays:
         """Return the variables before learning: normal weights, the same draws for each mean and deviation."""
-        draws = rng.stream(seed, self.kind, "weights").standard_normal((self.units, inputs))
+        draws = rng.stream(seed, self.draws, "weights").standard_normal((self.units, inputs))
         return {
             "feedforward.W": (self.init_mean + self.init_sd * draws).T.ravel(),
-            "hidden.eps": np.full(self.units, self.rate),
+            "hidden.eps": np.full(self.units, self.learning_rate),
         }
-
-    def at_rest(self, inputs: int) -> Arrays:
-        """Return no fast variables: every image finds them at 0."""
-        return {}
 
     def gate(self, h: np.ndarray, pooled: np.ndarray) -> np.ndarray:
         """Return g, equation 9: which units learn, and with which sign.
@@ -222,7 +230,7 @@ class CompetingRates(SpikingNetwork):
         """Yield the input currents I, (presentation, neuroid), of prepared images, batch by batch."""
         import torch
 
-        from biorep.networks.kh_update import bracket
+        from biorep.networks.local.kh_update import bracket
 
         matrix = bracket(torch.as_tensor(state["weights"].values, dtype=torch.float64), self.p).numpy()
         for first in range(0, len(images), BATCH):
@@ -233,23 +241,25 @@ class CompetingRates(SpikingNetwork):
         state: xr.Dataset,
         dataset: xr.Dataset,
         *,
+        layer: str = "last",
+        quantity: Quantity = "response",
         seed: int = 0,
         repeats: int | None = None,
-        layer: Layer = "response",
+        first_repeat: int = 0,
         copies: int = 1,
-        run: RunContext | None = None,
+        context: RunContext | None = None,
     ) -> xr.Dataset:
         """Return the rates at the end of each presentation, or the input currents without any simulation.
 
         Parameters
         ----------
-        state, dataset, copies, run
+        state, dataset, layer, copies, context
             As in `SpikingNetwork.encode`.
-        seed : int
+        seed, first_repeat : int
             Not used: the responses are deterministic.
         repeats : int, optional
             Only None or 1: repeats of a deterministic response would be copies.
-        layer : {"response", "preactivation"}
+        quantity : {"response", "preactivation"}
             The rates r, or the currents I that drive them, as in the fast rank form.
 
         Returns
@@ -259,15 +269,23 @@ class CompetingRates(SpikingNetwork):
             they are from the steady state.
         """
         images = self.prepare_images(flat_images(dataset))
-        if layer == "preactivation" and repeats in (None, 1):
+        if quantity == "preactivation" and repeats in (None, 1):
             check_dataset(dataset, value_range=self.accepts)
-            currents = np.concatenate(list(self.currents(state, images)))
-            return representation(currents.astype(np.float32), dataset, layer=layer, kind=self.kind)
-        result = super().encode(state, dataset, seed=seed, repeats=repeats, copies=copies, run=run).drop_vars("tries")
+            (name,) = self.layers(state)
+            choose(layer, ("last", name), f"layer of '{self.word}'")
+            currents = np.concatenate(list(self.currents(state, images))).astype(np.float32)
+            currents = currents[None] if repeats else currents
+            return representation(currents, dataset, quantity=quantity, kind=self.word, layer=name)
+        result = super().encode(state, dataset, layer=layer, seed=seed, repeats=repeats, copies=copies, context=context)
+        result = result.drop_vars("tries")
         result["response"].attrs.update(long_name="rate at the end of the presentation", units="1")
         rates = result["response"].values.reshape(-1, self.units)
         set_report(result, *distance_report(rates, self.currents(state, images), self.w_inh))
         return result
+
+    def layers(self, state: xr.Dataset) -> tuple[str, ...]:
+        """Return the name of the one layer."""
+        return ("hidden",)
 
     def judged(self, state: xr.Dataset, images: np.ndarray) -> xr.Dataset:
         """Return a state with the convergence of its units and the bounds of the simulation in its report."""
@@ -291,4 +309,4 @@ class CompetingRates(SpikingNetwork):
         active : int, optional
             Largest number of units that are active at once; None: all.
         """
-        return bounds_report(self.step, self.stimulus, self.tau, self.w_inh, self.units, active)
+        return bounds_report(self.dt, self.stimulus_duration, self.tau, self.w_inh, self.units, active)

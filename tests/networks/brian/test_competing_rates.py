@@ -9,25 +9,34 @@ import torch
 from biorep import datasets, rng
 from biorep.context import RunContext
 from biorep.errors import ConfigError
-from biorep.networks import network, spiking
+from biorep.networks import network
 from biorep.networks.base import report_of, warnings_of
-from biorep.networks.closed_form import bounds_report, distance_report, euler_number, steady_state, unsettled
-from biorep.networks.competing_rates import CompetingRates
-from biorep.networks.ensemble import Member, ensemble
-from biorep.networks.kh_update import Rule, bracket
-from biorep.networks.rule_comparison import compare_with_rank_rule
+from biorep.networks.brian import simulation
+from biorep.networks.brian.closed_form import bounds_report, distance_report, euler_number, steady_state, unsettled
+from biorep.networks.brian.competing_rates import CompetingRates
+from biorep.networks.brian.ensemble import Member, ensemble
+from biorep.networks.brian.rule_comparison import compare_with_rank_rule
+from biorep.networks.local.kh_update import Rule, bracket
 
 NUMPY = RunContext(engine="runtime-numpy")
 #: Few steps, stable with six units; 40 time constants leave 1e-7 of a deviation at w_inh 0.6.
-FAST = {"units": 6, "p": 3.0, "step": 2.0, "stimulus": 400.0, "init_mean": 0.5, "init_sd": 0.3}
+FAST = {"units": 6, "p": 3.0, "dt": 2.0, "stimulus_duration": 400.0, "init_mean": 0.5, "init_sd": 0.3}
 #: Short presentations, for tests of what is learnt.
-SHORT = {"units": 5, "p": 2.0, "step": 1.0, "stimulus": 20.0, "init_mean": 0.5, "init_sd": 0.3, "rate": 0.1}
+SHORT = {
+    "units": 5,
+    "p": 2.0,
+    "dt": 1.0,
+    "stimulus_duration": 20.0,
+    "init_mean": 0.5,
+    "init_sd": 0.3,
+    "learning_rate": 0.1,
+}
 
 
 @pytest.fixture
 def chunks(monkeypatch):
     """A function that sets the number of slots of a chunk."""
-    return lambda slots: monkeypatch.setattr(spiking, "CHUNKS", (slots,))
+    return lambda slots: monkeypatch.setattr(simulation, "CHUNKS", (slots,))
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +58,8 @@ def trained(few):
         w_inh=0.3,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spiking, "CHUNKS", (12,))
-        return net, net.fit(few, seed=3, run=NUMPY)
+        patch.setattr(simulation, "CHUNKS", (12,))
+        return net, net.fit(few, seed=3, context=NUMPY)
 
 
 def untrained(net, images):
@@ -108,13 +117,13 @@ def test_simulation_reaches_the_closed_form_and_the_rank_rules_winner(few, chunk
     net = CompetingRates(**FAST, w_inh=w_inh, h_star=0.4)
     state = untrained(net, few)
     currents = currents_of(net, state, few)
-    rates = net.encode(state, few, run=NUMPY)
+    rates = net.encode(state, few, context=NUMPY)
     expected = np.maximum(steady_state(currents, w_inh), 0)
     np.testing.assert_allclose(rates["response"], expected, atol=3e-6 * expected.max())
     assert report_of(rates)["distance_to_steady_state"] < 3e-6
     assert warnings_of(rates) == []
     assert "tries" not in rates
-    found = compare_with_rank_rule(net, state, few, run=NUMPY)
+    found = compare_with_rank_rule(net, state, few, context=NUMPY)
     np.testing.assert_array_equal(
         found["rank_winner"], Rule(p=3, k=2, delta=1).ranked(torch.as_tensor(currents))[0][:, 0]
     )
@@ -143,22 +152,22 @@ def test_the_winner_and_m_minus_one_units_learn_or_all_m_turn_away(h_star, misse
 
 
 @pytest.mark.parametrize(
-    "settings", [{"stimulus": 10.0}, {"units": 40, "p": 2.0, "tau": 5.0, "w_inh": 0.3, "init_sd": 0.1}]
+    "settings", [{"stimulus_duration": 10.0}, {"units": 40, "p": 2.0, "tau": 5.0, "w_inh": 0.3, "init_sd": 0.1}]
 )
 def test_rates_that_have_not_settled_or_oscillate_are_reported(few, chunks, settings):
     chunks(6)
     net = CompetingRates(**{**FAST, **settings})
     assert net.bounds()[1]
-    (text,) = warnings_of(net.encode(untrained(net, few), few, run=NUMPY))
+    (text,) = warnings_of(net.encode(untrained(net, few), few, context=NUMPY))
     assert "of the largest rate away from their steady state" in text
 
 
 def test_preactivation_is_the_current_without_a_simulation(few):
     net = CompetingRates(**FAST)
     state = untrained(net, few)
-    found = net.encode(state, few, layer="preactivation")
+    found = net.encode(state, few, quantity="preactivation")
     np.testing.assert_allclose(found["response"], currents_of(net, state, few), rtol=1e-5)
-    assert found.attrs["layer"] == "preactivation"
+    assert found.attrs["quantity"] == "preactivation"
 
 
 # -------------------------------------------------------------------------------------------------------- learning
@@ -174,12 +183,12 @@ def literal_training(net, images, seed):
     for number, row in enumerate(order):
         v, h = rows[row], np.zeros(net.units)
         current = (np.sign(weights) * np.abs(weights) ** (net.p - 1)) @ v
-        for _ in range(round(net.stimulus / net.step)):
+        for _ in range(round(net.stimulus_duration / net.dt)):
             r = np.maximum(h, 0)
-            h = h + net.step / net.tau * (current - net.w_inh * (r.sum() - r) - h)
+            h = h + net.dt / net.tau * (current - net.w_inh * (r.sum() - r) - h)
         h_star = net.h_star * (r.sum() if net.h_star_mode == "share" else 1.0)
         g = np.where(h <= 0, 0.0, np.where(h >= h_star, 1.0, -net.delta))
-        eps = net.rate * (1 - number / len(order) if net.schedule == "linear" else 1.0)
+        eps = net.learning_rate * (1 - number / len(order) if net.schedule == "linear" else 1.0)
         weights = weights + eps * g[:, None] * (net.radius**net.p * v - current[:, None] * weights)
     return weights
 
@@ -194,12 +203,12 @@ def test_training_is_the_literal_rule(few, trained):
 
 def test_members_of_an_ensemble_follow_the_literal_rule_with_their_own_settings(few, chunks):
     chunks(6)
-    nets = [CompetingRates(**SHORT), CompetingRates(**{**SHORT, "rate": 0.03}, w_inh=1.3, h_star=0.6, tau=8.0)]
-    together = ensemble([Member(net, seed) for seed, net in enumerate(nets)], few, run=NUMPY)
+    nets = [CompetingRates(**SHORT), CompetingRates(**{**SHORT, "learning_rate": 0.03}, w_inh=1.3, h_star=0.6, tau=8.0)]
+    together = ensemble([Member(net, seed) for seed, net in enumerate(nets)], few, context=NUMPY)
     for seed, (net, state) in enumerate(zip(nets, together, strict=True)):
         np.testing.assert_allclose(state["weights"], literal_training(net, few, seed), rtol=1e-10, atol=1e-12)
     with pytest.raises(ConfigError, match="differ in 'p'"):
-        ensemble([Member(nets[0], 0), Member(nets[0].model_copy(update={"p": 3.0}), 0)], few, run=NUMPY)
+        ensemble([Member(nets[0], 0), Member(nets[0].model_copy(update={"p": 3.0}), 0)], few, context=NUMPY)
 
 
 def test_neither_chunks_nor_dead_slots_change_a_bit_and_the_flush_is_one_more_slot(few, chunks, monkeypatch):
@@ -215,7 +224,7 @@ def test_neither_chunks_nor_dead_slots_change_a_bit_and_the_flush_is_one_more_sl
     weights = []
     for slots in (6, 15):
         chunks(slots)
-        weights.append(net.fit(few, seed=0, run=NUMPY)["weights"].values)
+        weights.append(net.fit(few, seed=0, context=NUMPY)["weights"].values)
     assert flushed == [True, False]
     np.testing.assert_array_equal(weights[0], weights[1])
 
@@ -234,8 +243,8 @@ def test_state_holds_convergence_and_a_history_of_rates(trained):
 
 def test_no_training_leaves_the_initial_weights(few, chunks):
     chunks(6)
-    net = CompetingRates(**{**SHORT, "step": 2.0, "tau": 1.0}, epochs=0)
-    state = net.fit(few, seed=1, run=NUMPY)
+    net = CompetingRates(**{**SHORT, "dt": 2.0, "tau": 1.0}, epochs=0)
+    state = net.fit(few, seed=1, context=NUMPY)
     np.testing.assert_array_equal(state["weights"], untrained(net, few)["weights"])
     assert any("6.80 with all m = 5 units active" in text for text in warnings_of(state))
 
@@ -251,7 +260,7 @@ def test_bounds_are_stated_with_their_numbers():
     assert report["euler_number"] == pytest.approx(1.15) and report["euler_number_all_active"] == pytest.approx(19.01)
     assert "19.01 with all m = 100" in unstable and "1.15 with the m = 6" in unstable and "0.11 ms" in unstable
     assert "54.9 %" in late and "461 ms" in late
-    assert "never settle" in CompetingRates(w_inh=1.0, step=0.1).bounds()[1][0]
+    assert "never settle" in CompetingRates(w_inh=1.0, dt=0.1).bounds()[1][0]
 
 
 def test_the_distance_to_the_steady_state_is_stated():
@@ -262,7 +271,9 @@ def test_the_distance_to_the_steady_state_is_stated():
     assert report["distance_to_steady_state"] == pytest.approx(0.5) and "50 %" in text
 
 
-@pytest.mark.parametrize("wrong", [{"w_inh": -0.1}, {"h_star": 0.0}, {"rest": 5.0}, {"most_tries": 2}, {"p": 0.5}])
+@pytest.mark.parametrize(
+    "wrong", [{"w_inh": -0.1}, {"h_star": 0.0}, {"rest_duration": 5.0}, {"max_tries": 2}, {"p": 0.5}]
+)
 def test_bad_settings_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         network("competing-rates", **wrong)
@@ -271,19 +282,19 @@ def test_bad_settings_are_refused(wrong):
 def test_repeats_of_a_deterministic_response_are_refused(few):
     net = CompetingRates(**SHORT)
     state = untrained(net, few)
-    for layer in ("response", "preactivation"):
+    for quantity in ("response", "preactivation"):
         with pytest.raises(ConfigError, match="answers without noise"):
-            net.encode(state, few, repeats=3, layer=layer, run=NUMPY)
+            net.encode(state, few, repeats=3, quantity=quantity, context=NUMPY)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("w_inh", [0.6, 1.6])
 def test_compiled_simulation_equals_closed_form_and_runtime(tiny, w_inh):
     net = CompetingRates(**FAST, w_inh=w_inh, epochs=1)
-    run = RunContext(engine="cpp_standalone")
-    state = net.fit(tiny, seed=0, run=run)
-    np.testing.assert_allclose(state["weights"], net.fit(tiny, seed=0, run=NUMPY)["weights"], rtol=1e-10)
-    rates = net.encode(state, tiny, run=run)
+    context = RunContext(engine="cpp_standalone")
+    state = net.fit(tiny, seed=0, context=context)
+    np.testing.assert_allclose(state["weights"], net.fit(tiny, seed=0, context=NUMPY)["weights"], rtol=1e-10)
+    rates = net.encode(state, tiny, context=context)
     expected = np.maximum(steady_state(currents_of(net, state, tiny), w_inh), 0)
     np.testing.assert_allclose(rates["response"], expected, atol=1e-5 * expected.max())
-    assert compare_with_rank_rule(net, state, tiny, run=run).attrs["share_same_winner"] == 1
+    assert compare_with_rank_rule(net, state, tiny, context=context).attrs["share_same_winner"] == 1

@@ -7,12 +7,12 @@ import xarray as xr
 
 from biorep.context import RunContext
 from biorep.networks.base import flat_images
-from biorep.networks.competing_rates import CompetingRates
+from biorep.networks.brian.competing_rates import CompetingRates
 from biorep.schema import describe
 
 
 def compare_with_rank_rule(
-    network: CompetingRates, state: xr.Dataset, dataset: xr.Dataset, *, run: RunContext | None = None
+    network: CompetingRates, state: xr.Dataset, dataset: xr.Dataset, *, context: RunContext | None = None
 ) -> xr.Dataset:
     """Compare, image by image, which units the rates and the fast rank rule would change.
 
@@ -25,7 +25,7 @@ def compare_with_rank_rule(
         What `fit` returned.
     dataset : xr.Dataset
         Images; nothing is learnt from them.
-    run : RunContext, optional
+    context : RunContext, optional
 
     Returns
     -------
@@ -35,7 +35,7 @@ def compare_with_rank_rule(
         (``turning_away``); the attributes hold the shares of images with the same winner, with one unit learning and
         with one unit turning away.
     """
-    rates = network.encode(state, dataset, run=run)["response"].values.astype(np.float64)
+    rates = network.encode(state, dataset, context=context)["response"].values.astype(np.float64)
     currents = np.concatenate(list(network.currents(state, network.prepare_images(flat_images(dataset)))))
     pooled = rates.sum(1, keepdims=True)
     sign = network.model_copy(update={"delta": 1.0}).gate(rates, pooled)  # tells -delta from 0 for delta = 0, too

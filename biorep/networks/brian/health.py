@@ -10,13 +10,13 @@ import numpy as np
 if TYPE_CHECKING:
     import xarray as xr
 
-    from biorep.networks.history import History
+    from biorep.networks.brian.history import History
 
 
 #: What to do about silence and about too many spikes, if a network does not say it better in `remedies`.
 REMEDIES = {
     "silence": "Make the input stronger, or the thresholds lower.",
-    "runaway": "Lower 'step', or raise the inhibition.",
+    "runaway": "Lower 'dt', or raise the inhibition.",
 }
 
 
@@ -28,7 +28,7 @@ def learning_report(
     Parameters
     ----------
     state : xr.Dataset
-        The learnt arrays; ``theta(neuroid)`` and ``weights(neuroid, input)`` are looked at if they are there.
+        The learnt arrays; ``theta(neuroid)`` is looked at if it is there.
     history : History
         The answers to all images.
     slots : int
@@ -56,10 +56,6 @@ def learning_report(
     if "theta" in state:
         for percent in (5, 25, 50, 75, 95):
             report[f"theta_percentile_{percent}_mV"] = float(np.percentile(state["theta"].values, percent))
-    if "weights" in state:
-        weights = state["weights"].values
-        largest = weights.max()
-        report["share_weights_saturated"] = float((weights > 0.99 * largest).mean()) if largest > 0 else 0.0
     return report, _learning_warnings(report, remedies)
 
 
@@ -125,19 +121,19 @@ def encoding_report(
     return report, warnings
 
 
-def coarse_steps(step: float, constants: Mapping[str, float]) -> list[str]:
+def coarse_steps(dt: float, constants: Mapping[str, float]) -> list[str]:
     """Return a warning for each process that is faster than the time step.
 
     Parameters
     ----------
-    step : float
+    dt : float
         Time step, ms.
     constants : mapping of str to float
         Time constants in ms by the name of what decays.
     """
     return [
-        f"step = {step:g} ms is longer than the time constant of the {name}, {constant:g} ms: it is over before "
-        f"the next step, and the network is another one than its equations say. Set 'step' to {constant / 2:g} or less."
+        f"dt = {dt:g} ms is longer than the time constant of the {name}, {constant:g} ms: it is over before "
+        f"the next step, and the network is another one than its equations say. Set 'dt' to {constant / 2:g} or less."
         for name, constant in constants.items()
-        if step > constant
+        if dt > constant
     ]

@@ -10,9 +10,10 @@ from biorep.context import RunContext
 from biorep.engines.layout import Layout
 from biorep.engines.programs import brian_device
 from biorep.errors import ConfigError
-from biorep.networks import network, spiking
+from biorep.networks import network
 from biorep.networks.base import report_of
-from biorep.networks.ensemble import Member, ensemble
+from biorep.networks.brian import simulation
+from biorep.networks.brian.ensemble import Member, ensemble
 
 NUMPY, COMPILED = RunContext(engine="runtime-numpy"), RunContext(engine="cpp_standalone")
 #: Lively enough that six units spike, learn and inhibit each other within a dozen patches.
@@ -23,7 +24,7 @@ SETTINGS = {"units": 6, "target_rate": 0.4, "alpha": 0.05, "beta": 0.02, "gamma"
 def one_chunk(monkeypatch, request):
     """One chunk for a dozen patches: what takes time in a short simulation is to put it together."""
     if request.node.get_closest_marker("slow") is None:
-        monkeypatch.setattr(spiking, "CHUNKS", (12,))
+        monkeypatch.setattr(simulation, "CHUNKS", (12,))
 
 
 def patches(count=12, size=4, seed=0):
@@ -113,14 +114,14 @@ def test_every_step_of_a_presentation_is_that_of_a_plain_program():
 def test_counts_of_the_frozen_network_are_those_of_a_plain_program():
     net, data = network("sailnet", units=6), patches(7)
     state = lively_state(net, data)
-    found = net.encode(state, data, run=NUMPY)
+    found = net.encode(state, data, context=NUMPY)
     images = data.image.values.reshape(7, -1).astype(float)
     learnt = state.weights.values, state.lateral.values, state.threshold.values
     expected = [respond(image, *learnt)[1].sum(0) for image in images]
     assert (found.response.values == np.array(expected)).all()
     assert found.response.max() > 3
     assert float(data.image.min()) < 0  # signed input is accepted
-    beside = net.encode(state, data, copies=2, run=NUMPY)
+    beside = net.encode(state, data, copies=2, context=NUMPY)
     assert (beside.response.values == found.response.values).all()
 
 
@@ -130,8 +131,8 @@ def test_counts_of_the_frozen_network_are_those_of_a_plain_program():
     ids=["patch by patch", "slower after 6 patches, the last one flushed", "batches, the last one not full"],
 )
 def test_learning_is_that_of_a_plain_program(settings, count):
-    net, data = network("sailnet", **SETTINGS, **settings, stimulus=20, epochs=1), patches(count)
-    state = net.fit(data, seed=3, run=NUMPY)
+    net, data = network("sailnet", **SETTINGS, **settings, stimulus_duration=20, epochs=1), patches(count)
+    state = net.fit(data, seed=3, context=NUMPY)
     Q, W, theta, counts = train(net, shown(net, data, 3), first_weights(net, 16, 3), steps=20)
     assert counts.sum() > 10
     np.testing.assert_allclose(state.weights, Q, rtol=0, atol=1e-12)
@@ -163,24 +164,24 @@ def test_no_neuron_has_a_synapse_to_itself_or_to_another_copy():
 @pytest.mark.parametrize("batch", [1, 4])
 def test_chunks_change_nothing(monkeypatch, batch):
     """Bit for bit, where a slot is left for learning from the last patch: `flush` rounds in another order."""
-    net, data = network("sailnet", **SETTINGS, stimulus=20, batch=batch, slow_from=0.5), patches(12)
+    net, data = network("sailnet", **SETTINGS, stimulus_duration=20, batch=batch, slow_from=0.5), patches(12)
     whole, pieces = (fitted_in(monkeypatch, net, data, slots) for slots in (13, 7))
     for name in whole.data_vars:
         np.testing.assert_array_equal(whole[name], pieces[name], err_msg=str(name))
 
 
 def fitted_in(monkeypatch, net, data, slots):
-    monkeypatch.setattr(spiking, "CHUNKS", (slots,))
-    return net.fit(data, seed=1, run=NUMPY)
+    monkeypatch.setattr(simulation, "CHUNKS", (slots,))
+    return net.fit(data, seed=1, context=NUMPY)
 
 
 def test_an_ensemble_equals_separate_trainings():
     data = patches(10)
-    first = network("sailnet", **SETTINGS, stimulus=20)
-    second = network("sailnet", **{**SETTINGS, "target_rate": 0.2, "gamma": 0.1}, stimulus=20, slow_from=0.4)
+    first = network("sailnet", **SETTINGS, stimulus_duration=20)
+    second = network("sailnet", **{**SETTINGS, "target_rate": 0.2, "gamma": 0.1}, stimulus_duration=20, slow_from=0.4)
     members = [Member(first, 0), Member(second, 7)]
-    for member, found in zip(members, ensemble(members, data, run=NUMPY), strict=True):
-        alone = member.network.fit(data, seed=member.seed, run=NUMPY)
+    for member, found in zip(members, ensemble(members, data, context=NUMPY), strict=True):
+        alone = member.network.fit(data, seed=member.seed, context=NUMPY)
         for name in alone.data_vars:
             np.testing.assert_allclose(found[name], alone[name], rtol=0, atol=1e-12, err_msg=str(name))
 
@@ -208,18 +209,18 @@ def test_flush_learns_once_and_only_from_a_live_slot():
 def test_repeats_and_other_layers_are_refused():
     net, data = network("sailnet", units=6), patches(2)
     with pytest.raises(ConfigError, match="without noise"):
-        net.encode(lively_state(net, data), data, repeats=2, run=NUMPY)
-    with pytest.raises(ConfigError, match="no layer"):
-        net.encode(lively_state(net, data), data, layer="preactivation", run=NUMPY)
-    with pytest.raises(ConfigError, match="most_tries"):
-        network("sailnet", most_tries=2)
+        net.encode(lively_state(net, data), data, repeats=2, context=NUMPY)
+    with pytest.raises(ConfigError, match="no preactivation"):
+        net.encode(lively_state(net, data), data, quantity="preactivation", context=NUMPY)
+    with pytest.raises(ConfigError, match="max_tries"):
+        network("sailnet", max_tries=2)
     with pytest.raises(ConfigError, match="shorter than tau"):
-        network("sailnet", step=10)
+        network("sailnet", dt=10)
 
 
 def test_no_epoch_leaves_the_first_weights():
     net, data = network("sailnet", units=6, epochs=0), patches(3)
-    state = net.fit(data, seed=2, run=NUMPY)
+    state = net.fit(data, seed=2, context=NUMPY)
     np.testing.assert_array_equal(state.weights, first_weights(net, 16, 2))
     assert (state.lateral.values == 0).all()
 
@@ -228,12 +229,12 @@ def test_no_epoch_leaves_the_first_weights():
 @pytest.mark.parametrize("copies", [1, 2])
 def test_the_compiled_network_learns_as_a_plain_program(copies):
     net, data = network("sailnet", **{**SETTINGS, "units": 20}, slow_from=0.5, epochs=3), patches(20, size=6)
-    for seed, state in enumerate(ensemble([Member(net, s) for s in range(copies)], data, run=COMPILED)):
+    for seed, state in enumerate(ensemble([Member(net, s) for s in range(copies)], data, context=COMPILED)):
         Q, W, theta, counts = train(net, shown(net, data, seed), first_weights(net, 36, seed))
         assert counts.sum() > 100
         for found, expected in ((state.weights, Q), (state.lateral, W), (state.threshold, theta)):
             np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
-        answers = net.encode(state, data, run=COMPILED).response.values
+        answers = net.encode(state, data, context=COMPILED).response.values
         images = data.image.values.reshape(len(answers), -1).astype(float)
         assert (answers == [respond(image, Q, W, theta)[1].sum(0) for image in images]).all()
 
@@ -245,10 +246,10 @@ def test_units_reach_their_rate_and_become_oriented():
 
     data = datasets.load("natural-patches", source="photographs", size=8, count=20_000)
     net = network("sailnet", units=64, gamma=5e-3, epochs=10)
-    state = net.fit(data, seed=0, run=COMPILED)
+    state = net.fit(data, seed=0, context=COMPILED)
     assert report_of(state)["rate"] == pytest.approx(0.05, rel=0.05)
     gratings = datasets.gratings(size=8, frequencies=[0.0884, 0.125, 0.1768, 0.25])
-    tuned = tuning(net.encode(state, gratings, run=COMPILED))
+    tuned = tuning(net.encode(state, gratings, context=COMPILED))
     assert ((tuned.selectivity.values > 0.3) & (explained(state.weights.values) > 0.7)).mean() > 0.8
     assert np.histogram(tuned.preferred_orientation, bins=4, range=(0, 180))[0].min() >= 3
     assert (explained(first_weights(net, 64, 0)) > 0.7).mean() < 0.1

@@ -1,4 +1,4 @@
-"""Training: one network, or several side by side in one simulation."""
+"""Training: one network, or several side by side in one simulation, in chunks that can be killed and resumed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from biorep.engines.counter import draw_key
 from biorep.engines.programs import Arrays
 from biorep.errors import ConfigError, NumericalError
 from biorep.networks.base import flat_images, image_shape, set_report
-from biorep.networks.health import coarse_steps, learning_report
-from biorep.networks.history import History
-from biorep.networks.spiking import SpikingNetwork, feeder, side_by_side
+from biorep.networks.brian.contract import BrianNetwork
+from biorep.networks.brian.health import coarse_steps, learning_report
+from biorep.networks.brian.history import History
+from biorep.networks.brian.simulation import feeder, of_copy, side_by_side
 
 
 @dataclass(frozen=True)
 class Member:
     """One network of an ensemble."""
 
-    network: SpikingNetwork
+    network: BrianNetwork
     seed: int
 
 
-def ensemble(members: Sequence[Member], dataset: xr.Dataset, *, run: RunContext | None = None) -> list[xr.Dataset]:
+def ensemble(members: Sequence[Member], dataset: xr.Dataset, *, context: RunContext | None = None) -> list[xr.Dataset]:
     """Train several networks side by side in one simulation: this is how a GPU is filled.
 
     Each state equals the one that the network's own `fit` gives. Members with the same seed see the same images in
@@ -38,17 +39,22 @@ def ensemble(members: Sequence[Member], dataset: xr.Dataset, *, run: RunContext 
     Parameters
     ----------
     members : sequence of Member
-        Networks of one shape: they may differ in the fields of `SpikingNetwork.swept` and in the seed.
+        Networks of one shape: they may differ in the fields of `BrianNetwork.swept` and in the seed.
     dataset : xr.Dataset
         Training images.
-    run : RunContext, optional
+    context : RunContext, optional
 
     Returns
     -------
     list of xr.Dataset
         One state per member.
+
+    Raises
+    ------
+    ConfigError
+        If the members differ in a field that is compiled in.
     """
-    run, first = run or RunContext(), members[0].network
+    context, first = context or RunContext(), members[0].network
     for member in members[1:]:
         ours, theirs = first.settings_of_shape(), member.network.settings_of_shape()
         if different := [name for name in ours if ours[name] != theirs.get(name)]:
@@ -60,32 +66,32 @@ def ensemble(members: Sequence[Member], dataset: xr.Dataset, *, run: RunContext 
     images, labels = first.prepare_images(flat_images(dataset)), dataset["label"].values
     inputs = images.shape[1]
     showings = [_training_list(member, images) for member in members]
-    feed = feeder([member.network for member in members], showings, inputs, learn=True, run=run)
+    feed = feeder([member.network for member in members], showings, inputs, learn=True, context=context)
     histories = [History(first.units, labels[showing.order]) for showing in showings]
     settings = [{**member.network.hash_payload(), "seed": member.seed} for member in members]
-    checkpoint = Checkpoint(run, "spiking", digest_of(images, {"members": settings, "engine": feed.program.engine}))
+    checkpoint = Checkpoint(context, "spiking", digest_of(images, {"members": settings, "engine": feed.program.engine}))
     progress = _restored(checkpoint.load(), histories)
     if progress is None:
         progress = feed.start(side_by_side([member.network.initial(inputs, member.seed) for member in members]))
     try:
-        for latest, answers in feed.run(progress, f"{first.kind}: images", run):
+        for latest, answers in feed.run(progress, f"{first.word}: images", context):
             progress = latest
             for copy, (history, answer) in enumerate(zip(histories, answers, strict=True)):
-                history.add(answer, _copy(progress.state, copy, len(members)))
+                history.add(answer, of_copy(progress.state, copy, len(members)))
             if checkpoint.due():
                 checkpoint.save(_kept(progress, histories))
     finally:
         feed.program.close()
     states = []
     for copy, (member, history) in enumerate(zip(members, histories, strict=True)):
-        arrays = member.network.flush(_copy(progress.state, copy, len(members)), inputs)
-        _check_finite(arrays, first.kind)
+        arrays = member.network.flush(of_copy(progress.state, copy, len(members)), inputs)
+        _check_finite(arrays, first.word)
         state = member.network.learnt(arrays, inputs).merge(history.dataset())
         state.attrs |= {"image_shape": list(image_shape(dataset)), "engine": feed.program.engine}
         network = member.network
         report, warnings = learning_report(state, history, int(progress.slots[copy]), network.remedies)
-        warnings += coarse_steps(network.step, network.time_constants())
-        set_report(state, report | network.report(state), warnings)
+        warnings += coarse_steps(network.dt, network.time_constants())
+        set_report(state, report | network.report(state, arrays), warnings)
         states.append(network.judged(state, images))
     checkpoint.remove()
     return states
@@ -93,21 +99,16 @@ def ensemble(members: Sequence[Member], dataset: xr.Dataset, *, run: RunContext 
 
 def _training_list(member: Member, images: np.ndarray) -> Showing:
     network, seed = member.network, member.seed
-    passes = [rng.stream(seed, network.kind, "shuffle", e).permutation(len(images)) for e in range(network.epochs)]
+    passes = [rng.stream(seed, network.draws, "shuffle", e).permutation(len(images)) for e in range(network.epochs)]
     order = np.concatenate([np.zeros(0, int), *passes])
-    keys = np.array([draw_key(seed, network.kind, "train", k) for k in range(len(order))]).reshape(-1, 2)
+    keys = np.array([draw_key(seed, network.draws, "train", k) for k in range(len(order))]).reshape(-1, 2)
     return Showing(images, order, keys)
 
 
-def _copy(state: Arrays, copy: int, copies: int) -> Arrays:
-    """Return the variables of one copy."""
-    return {name: np.split(values, copies)[copy] for name, values in state.items()}
-
-
-def _check_finite(arrays: Arrays, kind: str) -> None:
+def _check_finite(arrays: Arrays, word: str) -> None:
     for name, values in arrays.items():
         if not np.isfinite(values).all():
-            raise NumericalError(f"{kind}: '{name}' became NaN or infinite. Lower the learning rates or 'step'.")
+            raise NumericalError(f"{word}: '{name}' became NaN or infinite. Lower the learning rates or 'dt'.")
 
 
 def _kept(progress: Progress, histories: Sequence[History]) -> Arrays:

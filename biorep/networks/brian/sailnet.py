@@ -34,7 +34,7 @@ from biorep import rng
 from biorep.config import setting
 from biorep.engines.presentation import LEARN, Circuit
 from biorep.engines.programs import Arrays
-from biorep.networks.spiking import SpikingNetwork
+from biorep.networks.brian.spiking import SpikingNetwork
 from biorep.schema import describe
 
 
@@ -43,10 +43,11 @@ class SAILnet(SpikingNetwork):
 
     accepts: ClassVar[tuple[float, float] | None] = None  # signed: whitened patches
     noisy: ClassVar[bool] = False
+    versions: ClassVar[Mapping[str, int]] = {"sailnet": 1}
     reference: ClassVar[str] = "Zylberberg, Murphy & DeWeese (2011), PLoS Comput. Biol. 7:e1002250"
     remedies: ClassVar[Mapping[str, str]] = {
         "silence": "Show more patches, so that the thresholds settle, or lower 'theta_start'.",
-        "runaway": "Lower 'step' or 'target_rate'.",
+        "runaway": "Lower 'dt' or 'target_rate'.",
     }
     swept: ClassVar[frozenset[str]] = frozenset(
         ("target_rate", "alpha", "beta", "gamma", "theta_start", "slow_from", "slow_factor")
@@ -63,28 +64,29 @@ class SAILnet(SpikingNetwork):
     slow_factor: float = setting(0.1, ge=0, le=1, description="what the learning rates are multiplied by then")
     theta_start: float = setting(2.0, gt=0, description="threshold at the start")
     tau: float = setting(10.0, gt=0, description="time constant of the membrane, ms")
-    step: float = setting(1.0, gt=0, description="time step in ms")
-    stimulus: float = setting(50.0, gt=0, description="how long a patch is shown, ms")
-    rest: float = setting(0.0, ge=0, le=0, description="no rest: every patch finds the network reset")
-    most_tries: int = setting(1, ge=1, le=1, description="a patch is shown once")
+    dt: float = setting(1.0, gt=0, description="time step in ms")
+    stimulus_duration: float = setting(50.0, gt=0, description="how long a patch is shown, ms")
+    rest_duration: float = setting(0.0, ge=0, le=0, description="no rest: every patch finds the network reset")
+    max_tries: int = setting(1, ge=1, le=1, description="a patch is shown once")
 
     @model_validator(mode="after")
     def _stable(self) -> SAILnet:
-        if not self.step < self.tau:
-            raise ValueError(f"step = {self.step} ms must be shorter than tau = {self.tau} ms")
+        if not self.dt < self.tau:
+            raise ValueError(f"dt = {self.dt} ms must be shorter than tau = {self.tau} ms")
         return self
 
     # ------------------------------------------------------------------------------------------------ Brian2
 
     def build(self, circuit: Circuit, learn: bool) -> None:
-        """Add the network's objects; see `SpikingNetwork.build`."""
+        """Add the network's objects; see `BrianNetwork.build`."""
         source = circuit.pixel_input()
         cells = self._cells(circuit, learn)
         feedforward = self._feedforward(circuit, source, cells, learn)
         lateral = self._lateral(circuit, cells, learn)
         circuit.tally(cells, "n")
-        circuit.at_onset(cells, "u = 0\ninhibition = 0")
-        circuit.keep("cells.threshold", "feedforward.Q", "lateral.W")
+        circuit.keep("cells.u", "cells.inhibition", rest=0)
+        circuit.keep("cells.threshold", "feedforward.Q", "lateral.W", learnt=True)
+        circuit.renew("cells.drive")
         if learn:
             self._teach(circuit, cells, feedforward, lateral)
 
@@ -121,13 +123,9 @@ class SAILnet(SpikingNetwork):
     def _feedforward(self, circuit: Circuit, source: Any, cells: Any, learn: bool) -> Any:
         import brian2 as b2
 
-        inputs, units = circuit.layout.inputs, self.units
         model = "Q : 1\ndrive_post = Q*X_pre : 1 (summed)\n" + (self._sum_of_changes("Q") if learn else "")
         synapses = b2.Synapses(source, cells, model, name="feedforward")
-        if circuit.layout.copies == 1:
-            synapses.connect()
-        else:
-            synapses.connect(j=f"k for k in range((i//{inputs})*{units}, (i//{inputs} + 1)*{units})")
+        circuit.connect_all(synapses)
         # The patch does not change during a slot: sum once, at its onset, not in every step.
         synapses.summed_updaters["drive_post"]._clock = circuit.slot
         circuit.add(synapses)
@@ -138,11 +136,7 @@ class SAILnet(SpikingNetwork):
 
         model = "W : 1\n" + (self._sum_of_changes("W") if learn else "")
         synapses = b2.Synapses(cells, cells, model, on_pre="inhibition_post += W", name="lateral")
-        if circuit.layout.copies == 1:
-            synapses.connect(j="k for k in range(N_pre) if k != i")
-        else:
-            units = self.units
-            synapses.connect(j=f"k for k in range((i//{units})*{units}, (i//{units} + 1)*{units}) if k != i")
+        circuit.connect_others(synapses)
         circuit.add(synapses)
         return synapses
 
@@ -161,8 +155,9 @@ class SAILnet(SpikingNetwork):
             of_cell = "" if group is cells else "_post"
             circuit.at_onset(group, self._rule(variable, rate, gradient, of_cell), LEARN, name=f"learn_{variable}")
             if self.batch > 1:
-                circuit.keep(f"{group.name}.change_{variable}")
-        circuit.keep("presenter.live", "cells.seen")
+                circuit.keep(f"{group.name}.change_{variable}", learnt=True)
+        circuit.keep("cells.seen", learnt=True)
+        circuit.renew("cells.live", "cells.due", "cells.pace")
 
     def _sum_of_changes(self, variable: str) -> str:
         """Return the equation of what a variable is going to change by at the end of a batch."""
@@ -197,13 +192,12 @@ class SAILnet(SpikingNetwork):
 
     def initial(self, inputs: int, seed: int) -> Arrays:
         """Return the variables before learning: input weights of norm 1, no lateral ones."""
-        weights = rng.stream(seed, self.kind, "weights").standard_normal((self.units, inputs))
+        weights = rng.stream(seed, self.draws, "weights").standard_normal((self.units, inputs))
         weights /= np.linalg.norm(weights, axis=1, keepdims=True)
         return {
             "feedforward.Q": weights.T.ravel(),
             "lateral.W": np.zeros(self.units * (self.units - 1)),
             "cells.threshold": np.full(self.units, self.theta_start),
-            "presenter.live": np.zeros(1),  # no slot has ended before the first one
         }
 
     @property
@@ -211,9 +205,9 @@ class SAILnet(SpikingNetwork):
         """Pairs of different neurons, (unit, unit): the order of the lateral synapses."""
         return ~np.eye(self.units, dtype=bool)
 
-    def at_rest(self, inputs: int) -> Arrays:
-        """Return no fast variables: every presentation starts from 0."""
-        return {}
+    def layers(self, state: xr.Dataset) -> tuple[str, ...]:
+        """Return the name of the one layer."""
+        return ("cells",)
 
     def flush(self, arrays: Arrays, inputs: int) -> Arrays:
         """Learn from the last presentation, if no slot has followed it; equal to the engine's step but for rounding."""
@@ -252,7 +246,7 @@ class SAILnet(SpikingNetwork):
         names = {"weights": "input weights Q", "lateral": "inhibitory weights W", "threshold": "threshold theta"}
         return describe(state, {name: (long_name, "1") for name, long_name in names.items()})
 
-    def report(self, state: xr.Dataset) -> dict[str, float]:
+    def report(self, state: xr.Dataset, arrays: Arrays) -> dict[str, float]:
         """Return the rate in the last quarter of the training, to be compared with the target, and the inhibition."""
         others = state["lateral"].values[self._others]
         report = {"target_rate": self.target_rate, "mean_lateral": others.mean(), "largest_lateral": others.max()}

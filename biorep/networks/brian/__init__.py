@@ -1,0 +1,1 @@
+"""Networks that Brian2 simulates: spikes and rates in time."""

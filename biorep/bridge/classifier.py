@@ -10,9 +10,10 @@ import xarray as xr
 from torch import Tensor, nn
 
 from biorep.bridge.surrogate import surrogate_module
+from biorep.contracts import Network
 from biorep.errors import ConfigError, DataError
-from biorep.networks.base import DifferentiableNetwork, Network
-from biorep.networks.encoder import Encoder
+from biorep.networks.base import DifferentiableNetwork
+from biorep.nn.encoder import Encoder
 from biorep.schema import check_finite
 
 Space = Literal["pixel", "normalised"]
@@ -93,7 +94,7 @@ def classifier(
     elif surrogate is not None:
         encoder = surrogate_module(state, surrogate)
     else:
-        raise ConfigError(f"'{network.kind}' is not differentiable; it needs a surrogate to become a torch module")
+        raise ConfigError(f"'{network.word}' is not differentiable; it needs a surrogate to become a torch module")
     if readout.sizes["neuroid"] != encoder.neuroids:
         raise DataError(
             f"the readout reads {readout.sizes['neuroid']} neuroids, the network has {encoder.neuroids}: "

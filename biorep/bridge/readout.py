@@ -7,7 +7,8 @@ penalty means the same for every network, whatever the scale of its code.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Hashable, Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,22 +16,31 @@ import xarray as xr
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from biorep.bridge.loss import Forward
-from biorep.bridge.schedule import Schedule
-from biorep.bridge.training import train
-from biorep.config import Config, setting
+from biorep.config import setting
 from biorep.context import RunContext
-from biorep.errors import DataError
-from biorep.networks.base import FITTING, set_report
-from biorep.schema import check_finite, describe, label_names, require_disjoint, require_splits
+from biorep.contracts import FITTING, Code, Column, Given, Images, Measure, Need, Recipe, State
+from biorep.errors import ConfigError, DataError
+from biorep.networks.base import readout_dataset, set_report
+from biorep.nn.loss import Forward
+from biorep.nn.schedule import Schedule
+from biorep.nn.training import Training
+from biorep.schema import check_finite, label_names, require_disjoint, require_splits
 
 #: Weights (class, neuroid), bias (class,), training report, warnings.
 Fit = tuple[np.ndarray, np.ndarray, dict[str, Any], list[str]]
 
 
-class Readout(Config):
+class Readout(Measure):
     """How to train the readout of a network."""
 
+    standard: ClassVar[bool] = True
+    seeded: ClassVar[bool] = True
+    on_device: ClassVar[bool] = True
+    versions: ClassVar[dict[str, int]] = {"readout": 1, "training": 1}
+    columns: ClassVar[tuple[Column, ...]] = (Column("accuracy", "test accuracy", 3, "share of all test images"),)
+    apart: ClassVar[tuple[str, ...]] = ("readout_weights", "readout_bias", "fitted_stimulus_id", "class")
+
+    kind: Literal["readout"] = "readout"
     source: Literal["auto", "trained", "own", "assignment", "proportion"] = setting(
         "auto",
         description="own: the output layer that a backprop network has learnt; auto: own if there is one; assignment: "
@@ -51,7 +61,7 @@ class Readout(Config):
     max_iterations: int = setting(500, ge=1, description="lbfgs: stop here at the latest")
     epochs: int = setting(100, ge=1, description="adam: passes over the training set")
     batch_size: int = setting(1000, ge=1, description="adam: presentations per update")
-    rate: float = setting(1e-3, gt=0, description="adam: learning rate in the first epoch")
+    learning_rate: float = setting(1e-3, gt=0, description="adam: learning rate in the first epoch")
     milestones: dict[int, float] = setting({}, description="adam: epoch (from 0) -> learning rate from then on")
 
     @model_validator(mode="after")
@@ -60,7 +70,45 @@ class Readout(Config):
             raise ValueError(f"loss '{self.loss}' needs optimiser 'lbfgs'; adam minimises the cross-entropy")
         return self
 
-    def fit(self, representation: xr.Dataset, *, seed: int = 0, run: RunContext | None = None) -> xr.Dataset:
+    def needs(self, recipe: Recipe) -> Mapping[str, Need]:
+        """Return the responses to fit and to score, and the output layer of a network that has one."""
+        if self.source == "own" and not recipe.network.has_readout:
+            raise ConfigError(f"source is 'own', but '{recipe.network.word}' learns no classes; use 'trained'")
+        fit_on = recipe.dataset.fit_on
+        parts: dict[str, Need] = {"train": Code(fit_on, images=self.images), "test": Code("test")}
+        if fit_on == "train":
+            parts["validation"] = Code("validation")
+        if self.source == "own" or (self.source == "auto" and recipe.network.has_readout):
+            parts |= {"state": State(), "learnt": Images(fit_on)}
+        return parts
+
+    def make(self, given: Given) -> xr.Dataset:
+        """Fit the readout, or take the network's own, and score it."""
+        train = given["train"]
+        if given.has("state"):
+            fitted = given["state"][["readout_weights", "readout_bias"]]
+            # All that the network has learnt from, however many of them the training accuracy is taken over.
+            fitted["fitted_stimulus_id"] = ("fitted", given["learnt"]["stimulus_id"].values)
+            fitted.attrs = {"neuroids": given["state"].sizes["neuroid"]}
+        else:
+            fitted = self.fit(train, seed=given.seed, context=given.context)
+        correct = score(fitted, given["test"])
+        scores: dict[Hashable, float] = {"test_accuracy": float(correct.mean())}
+        scores["train_accuracy"] = float(score(fitted, train, allow_seen=True).mean())
+        if given.has("validation"):
+            scores["validation_accuracy"] = float(score(fitted, given["validation"]).mean())
+        stimuli = given["test"]["stimulus_id"]
+        result = fitted.assign({"correct": correct.variable, **scores}).assign_coords(stimulus_id=stimuli)
+        for name in scores:
+            part = str(name).removesuffix("_accuracy")
+            result[name].attrs.update(long_name=f"share of the {part} images classified correctly", units="1")
+        return result
+
+    def numbers(self, result: xr.DataTree) -> dict[str, float]:
+        """Return the accuracy on test images."""
+        return {"accuracy": float(result["test_accuracy"])}
+
+    def fit(self, representation: xr.Dataset, *, seed: int = 0, context: RunContext | None = None) -> xr.Dataset:
         """Fit the readout to a representation of the training set.
 
         Parameters
@@ -69,7 +117,7 @@ class Readout(Config):
             ``response(presentation, neuroid)`` with ``label(presentation)``; a dim `repeat` is flattened.
         seed : int
             Seed of the shuffles (adam); the weights start at zero.
-        run : RunContext, optional
+        context : RunContext, optional
 
         Returns
         -------
@@ -98,7 +146,7 @@ class Readout(Config):
             raise DataError("all responses are equal: the network does not tell any two images apart")
         centred /= np.float32(scale)
         solve = self._lbfgs if self.optimiser == "lbfgs" else self._adam
-        weights, bias, report, warnings = solve(centred, labels, len(classes), seed, run or RunContext())
+        weights, bias, report, warnings = solve(centred, labels, len(classes), seed, context or RunContext())
         raw = weights / scale
         result = readout_dataset(raw, bias - raw @ mean.astype(np.float64), classes)
         result["fitted_stimulus_id"] = fitted_stimuli(representation)
@@ -106,9 +154,9 @@ class Readout(Config):
         set_report(result, report, warnings)
         return result
 
-    def _lbfgs(self, features: np.ndarray, labels: np.ndarray, classes: int, seed: int, run: RunContext) -> Fit:
+    def _lbfgs(self, features: np.ndarray, labels: np.ndarray, classes: int, seed: int, context: RunContext) -> Fit:
         """Minimise the penalised mean loss over the whole training set with torch's L-BFGS."""
-        device = run.torch_device()
+        device = context.torch_device()
         x, y = torch.as_tensor(features).to(device), torch.as_tensor(labels).to(device)
         weights = torch.zeros(classes, x.shape[1], device=device, requires_grad=True)
         bias = torch.zeros(classes, device=device, requires_grad=True)
@@ -141,16 +189,17 @@ class Readout(Config):
             )
         return weights.detach().cpu().double().numpy(), bias.detach().cpu().double().numpy(), report, warnings
 
-    def _adam(self, features: np.ndarray, labels: np.ndarray, classes: int, seed: int, run: RunContext) -> Fit:
-        device = run.torch_device()
+    def _adam(self, features: np.ndarray, labels: np.ndarray, classes: int, seed: int, context: RunContext) -> Fit:
+        device = context.torch_device()
         module = nn.Linear(features.shape[1], classes)
         nn.init.zeros_(module.weight)
         nn.init.zeros_(module.bias)
         module.to(device)
         x, y = torch.as_tensor(features).to(device), torch.as_tensor(labels).to(device)
-        schedule = Schedule(self.epochs, self.batch_size, self.rate, self.milestones)
+        schedule = Schedule(self.epochs, self.batch_size, self.learning_rate, self.milestones)
         penalties = [_Ridge(self.penalty)] if self.penalty else []
-        history = train(module, x, y, schedule=schedule, seed=seed, name="readout", penalties=penalties, run=run)
+        training = Training(module, x, y, schedule=schedule, seed=seed, name="readout", penalties=penalties)
+        history = training.run(context)
         report = {"epochs": self.epochs, "loss": history["loss"][-1]}
         return module.weight.detach().cpu().double().numpy(), module.bias.detach().cpu().double().numpy(), report, []
 
@@ -193,7 +242,7 @@ def mean_loss(logits: Tensor, labels: Tensor, loss: Literal["cross-entropy", "sq
 class _Ridge:
     """Sum of squares of the weights of a linear readout, its bias left out."""
 
-    kind, needs_input_gradient = "ridge", False
+    word, needs_input_gradient = "ridge", False
 
     def __init__(self, strength: float):
         self.strength = strength
@@ -221,25 +270,6 @@ def stacked(representation: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
         response = response.transpose("repeat", "presentation", "neuroid")
         labels = np.tile(labels, response.sizes["repeat"])
     return response.values.reshape(-1, response.sizes["neuroid"]).astype(np.float32), labels
-
-
-def readout_dataset(weights: np.ndarray, bias: np.ndarray, classes: list[str]) -> xr.Dataset:
-    """Return weights (class, neuroid) and bias (class,) as a readout."""
-    result = xr.Dataset(
-        {
-            "readout_weights": (("class", "neuroid"), np.asarray(weights, np.float32)),
-            "readout_bias": ("class", np.asarray(bias, np.float32)),
-        },
-        coords={"class": np.asarray(classes, dtype=str)},
-    )
-    return describe(
-        result,
-        {
-            "readout_weights": ("weights from the responses to the logits", "1"),
-            "readout_bias": ("bias of the logits", "1"),
-            "class": ("name of the class", "1"),
-        },
-    )
 
 
 def predict(readout: xr.Dataset, representation: xr.Dataset) -> np.ndarray:

@@ -18,7 +18,9 @@ arXiv:1308.3432.
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -27,11 +29,12 @@ from torch import Tensor, nn
 
 from biorep import rng
 from biorep.bridge.readout import predict
-from biorep.config import Config, setting
+from biorep.config import setting
 from biorep.context import RunContext
+from biorep.contracts import FITTING, Code, Frozen, Given, Images, Measure, Need, Network, Recipe, Result
 from biorep.errors import ConfigError, DataError
-from biorep.networks.base import FITTING, Network, flat_images
-from biorep.networks.encoder import Encoder
+from biorep.networks.base import flat_images
+from biorep.nn.encoder import Encoder
 from biorep.schema import check_finite, describe, require_disjoint, require_splits
 
 PARAMETERS = ("log_gain", "offset", "log_sharpness", "log_scale", "log_width", "shift")
@@ -77,15 +80,49 @@ class SurrogateEncoder(Encoder):
         return spikes * share
 
 
-class Surrogate(Config):
-    """How to fit a surrogate."""
+class Surrogate(Measure):
+    """How to fit a surrogate. A recipe that attacks a network without gradients gets one unasked."""
 
+    seeded: ClassVar[bool] = True
+    on_device: ClassVar[bool] = True
+    versions: ClassVar[dict[str, int]] = {"surrogate": 1}
+    apart: ClassVar[tuple[str, ...]] = ("log_gain", "offset", "fitted_stimulus_id")
+
+    kind: Literal["surrogate"] = "surrogate"
     competition: Literal["soft", "straight-through"] = setting(
         "soft", description="straight-through: all spikes go to the winner, the gradient is that of the soft form"
     )
     steps: int = setting(600, ge=1, description="updates of the fit")
     batch_size: int = setting(500, ge=1, description="presentations per update")
-    rate: float = setting(0.03, gt=0, description="learning rate in the first update; it falls to 0")
+    learning_rate: float = setting(0.03, gt=0, description="learning rate in the first update; it falls to 0")
+
+    def needs(self, recipe: Recipe) -> Mapping[str, Need]:
+        """Return the network, its readout, and counts with their images, to fit and to judge."""
+        fit_on = recipe.dataset.fit_on
+        count = getattr(recipe.measures.get("readout"), "images", None)  # the counts that the readout was fitted to
+        return {
+            "network": Frozen(),
+            "readout": Result("readout"),
+            "train": Code(fit_on, images=count),
+            "images": Images(fit_on),
+            "test": Code("test"),
+            "test_images": Images("test"),
+        }
+
+    def make(self, given: Given) -> xr.Dataset:
+        """Fit the surrogate and measure how faithful it is on test images."""
+        frozen = given["network"]
+        network, state = frozen.network, frozen.state
+        fitted = self.fit(network, state, given["train"], given["images"], seed=given.seed, context=given.context)
+        found = fidelity(state, fitted, given["readout"], given["test"], given["test_images"])
+        fitted.attrs["warnings"] = json.dumps(
+            [
+                "attacks go through the expected-rate surrogate, not through the simulation: its labels agree with "
+                f"the simulated ones for {100 * float(found['label_agreement']):.1f} % of the test images "
+                f"(counts: correlation {float(found['count_correlation']):.2f})"
+            ]
+        )
+        return fitted.merge(found, combine_attrs="override")
 
     def fit(
         self,
@@ -95,7 +132,7 @@ class Surrogate(Config):
         dataset: xr.Dataset,
         *,
         seed: int = 0,
-        run: RunContext | None = None,
+        context: RunContext | None = None,
     ) -> xr.Dataset:
         """Fit the surrogate to the counts of training images.
 
@@ -111,7 +148,7 @@ class Surrogate(Config):
             Those images, in any order.
         seed : int
             Seed of the mini-batches.
-        run : RunContext, optional
+        context : RunContext, optional
 
         Returns
         -------
@@ -126,29 +163,31 @@ class Surrogate(Config):
             If the network cannot have a surrogate.
         """
         if "weights" not in state or state["weights"].dims != ("neuroid", "input"):
-            raise ConfigError(f"'{network.kind}' has no input weights, (neuroid, input), to make a surrogate from")
+            raise ConfigError(f"'{network.word}' has no input weights, (neuroid, input), to make a surrogate from")
         require_splits(representation, FITTING, "fitting of a surrogate")
-        run = run or RunContext()
-        device = run.torch_device()
+        context = context or RunContext()
+        device = context.torch_device()
         counts = torch.as_tensor(_mean_counts(representation)).to(device)
         if not counts.sum() > 0:
             raise DataError("the network never spiked: there is nothing to fit a surrogate to")
         images = torch.as_tensor(_matching(dataset, representation)).to(device)
         encoder = _start(torch.as_tensor(state["weights"].values, dtype=torch.float32).to(device), images, counts)
-        loss = self._descend(encoder, images, counts, seed, run)
+        loss = self._descend(encoder, images, counts, seed, context)
         names = {name: getattr(encoder, name).detach().cpu().numpy() for name in PARAMETERS}
         result = xr.Dataset({n: ("neuroid" if v.ndim else (), v) for n, v in names.items()})
         result["fitted_stimulus_id"] = ("fitted", np.unique(representation["stimulus_id"].values))
         result.attrs |= {"competition": self.competition, "poisson_loss": loss}
         return describe(result, {name: (name.replace("_", " "), "1") for name in PARAMETERS})
 
-    def _descend(self, encoder: SurrogateEncoder, images: Tensor, counts: Tensor, seed: int, run: RunContext) -> float:
+    def _descend(
+        self, encoder: SurrogateEncoder, images: Tensor, counts: Tensor, seed: int, context: RunContext
+    ) -> float:
         """Minimise the Poisson loss of the soft form and return the last smoothed value."""
-        solver = torch.optim.Adam(encoder.parameters(), lr=self.rate)
+        solver = torch.optim.Adam(encoder.parameters(), lr=self.learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(solver, self.steps)
         generator = rng.stream(seed, "surrogate", "batches")
         smooth = float("nan")
-        for _ in run.track(range(self.steps), "surrogate: updates"):
+        for _ in context.track(range(self.steps), "surrogate: updates"):
             chosen = torch.as_tensor(generator.integers(len(images), size=self.batch_size)).to(images.device)
             expected = encoder(images[chosen])
             loss = nn.functional.poisson_nll_loss(expected, counts[chosen], log_input=False, eps=1e-6)

@@ -6,5 +6,6 @@
 from __future__ import annotations
 
 from biorep.geometry.isometry import within_class_isometry
+from biorep.geometry.measure import Isometry
 
-__all__ = ["within_class_isometry"]
+__all__ = ["Isometry", "within_class_isometry"]

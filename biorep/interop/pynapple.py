@@ -27,7 +27,7 @@ def to_pynapple(recording: xr.Dataset) -> tuple[pynapple.TsGroup, pynapple.Inter
     Parameters
     ----------
     recording : xr.Dataset
-        From `biorep.networks.recording.record`, whole: ``spike_time(spike)`` in ms after the onset,
+        From `biorep.networks.brian.recording.record`, whole: ``spike_time(spike)`` in ms after the onset,
         ``spike_neuroid(spike)``, ``spike_presentation(spike)``, ``neuroid_id(neuroid)``, ``time(time)`` in ms.
         Neuroids may be selected beforehand, presentations and times afterwards.
 
@@ -69,7 +69,7 @@ def to_pynapple(recording: xr.Dataset) -> tuple[pynapple.TsGroup, pynapple.Inter
 
 def _slot(recording: xr.Dataset) -> float:
     """Return the length of a slot in seconds; check that the recording is whole."""
-    what = "a recording of spikes, as biorep.networks.recording.record returns it for a spiking network"
+    what = "a recording of spikes, as biorep.networks.brian.recording.record returns it for a spiking network"
     dims: dict[str, tuple[str, ...]] = dict.fromkeys(SPIKES, ("spike",))
     require_variables(recording, dims | {"neuroid_id": ("neuroid",), "time": ("time",)}, what)
     images, steps = recording.sizes.get("presentation", 0), recording.sizes["time"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from biorep.spectra.covariance import StreamedCovariance, eigenspectrum
-from biorep.spectra.powerlaw import CONVENTIONS, fit_powerlaw, law_deviation
+from biorep.spectra.measure import Spectrum
+from biorep.spectra.powerlaw import fit_powerlaw, powerlaw_deviation
 
-__all__ = ["CONVENTIONS", "StreamedCovariance", "eigenspectrum", "fit_powerlaw", "law_deviation"]
+__all__ = ["Spectrum", "StreamedCovariance", "eigenspectrum", "fit_powerlaw", "powerlaw_deviation"]

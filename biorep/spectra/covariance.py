@@ -6,6 +6,8 @@ mean of rectified codes cancels and bends the tail: an exponent of 2.67 comes ou
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import numpy as np
 import scipy.linalg
 import scipy.linalg.blas
@@ -13,6 +15,7 @@ import xarray as xr
 
 from biorep.errors import DataError
 from biorep.schema import check_finite, describe
+from biorep.spectra.estimator import Estimator
 
 ROWS = 2000  # centred at once: enough for the full speed of the matrix product
 
@@ -31,8 +34,9 @@ def eigenspectrum(representation: xr.Dataset | xr.DataArray, *, ddof: int = 1) -
     -------
     xr.Dataset
         ``eigenvalue(component)`` in descending order for the min(n - 1, d) components that n centred
-        presentations of d neuroids can have; ``total_variance`` (the trace), ``participation_ratio``; attributes
-        `n_presentations`, `n_neuroids`, `n_silent` (neuroids without variance), `numerical_rank`, `method`.
+        presentations of d neuroids can have; ``total_variance`` (the trace), ``participation_ratio``,
+        ``n_presentations``, ``n_neuroids``, ``n_silent`` (neuroids without variance), ``numerical_rank``; attributes
+        `ddof`, `method`, and `layer` and `quantity` of the representation.
 
     Raises
     ------
@@ -69,19 +73,18 @@ def eigenspectrum(representation: xr.Dataset | xr.DataArray, *, ddof: int = 1) -
             "eigenvalue": ("component", eigenvalues),
             "total_variance": float(eigenvalues.sum()),
             "participation_ratio": float(eigenvalues.sum() ** 2 / np.square(eigenvalues).sum()),
-        },
-        coords={"component": np.arange(1, len(eigenvalues) + 1)},
-        attrs={
             "n_presentations": n,
             "n_neuroids": d,
             "n_silent": silent,
             "numerical_rank": int((eigenvalues > max(n, d) * np.finfo(float).eps * eigenvalues[0]).sum()),
-            "ddof": ddof,
-            "method": method,
         },
+        coords={"component": np.arange(1, len(eigenvalues) + 1)},
+        attrs={"ddof": ddof, "method": method},
     )
-    if isinstance(representation, xr.Dataset) and "layer" in representation.attrs:
-        result.attrs["layer"] = representation.attrs["layer"]
+    if isinstance(representation, xr.Dataset):
+        result.attrs |= {
+            name: representation.attrs[name] for name in ("layer", "quantity") if name in representation.attrs
+        }
     return describe(
         result,
         {
@@ -89,8 +92,24 @@ def eigenspectrum(representation: xr.Dataset | xr.DataArray, *, ddof: int = 1) -
             "component": ("rank of the principal component", "1"),
             "total_variance": ("sum of the eigenvalues", "1"),
             "participation_ratio": ("(sum of eigenvalues)^2 / sum of squared eigenvalues", "1"),
+            "n_presentations": ("presentations that the covariance is taken over", "1"),
+            "n_neuroids": ("neuroids", "1"),
+            "n_silent": ("neuroids without variance", "1"),
+            "numerical_rank": ("eigenvalues above the rounding error of the largest", "1"),
         },
     )
+
+
+class PCA(Estimator):
+    """Eigenvalues of the covariance of the (mean) responses, see `eigenspectrum`."""
+
+    versions: ClassVar[dict[str, int]] = {"pca": 1}
+
+    kind: Literal["pca"] = "pca"
+
+    def __call__(self, representation: xr.Dataset) -> xr.Dataset:
+        """Return the spectrum."""
+        return eigenspectrum(representation)
 
 
 def _eigenvalues(values: np.ndarray, denominator: int) -> tuple[np.ndarray, str]:

@@ -7,13 +7,14 @@ window and weights cannot be compared with anything.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import xarray as xr
 
-from biorep.errors import ConfigError, DataError, choose
+from biorep.errors import ConfigError, DataError
 from biorep.schema import describe
+from biorep.tables import CONVENTIONS
 
 Weight = Literal["1/rank", "none"]
 Negative = Literal["abs", "drop"]
@@ -31,14 +32,12 @@ class Convention:
     negative: Negative
 
 
-CONVENTIONS = {
-    "stringer-matlab": Convention(11, 500, "1/rank", "abs"),
-    "stringer-python": Convention(12, 500, "1/rank", "abs"),
-    "kong-models": Convention(10, 999, "1/rank", "abs"),
-    "alpha-req": Convention(11, 100, "1/rank", "abs"),
-    "holzhausen-images": Convention(11, 500, "none", "abs"),
-    "holzhausen-noise": Convention(11, 100, "none", "abs"),
-}
+STRINGER_MATLAB = Convention(11, 500, "1/rank", "abs")
+STRINGER_PYTHON = Convention(12, 500, "1/rank", "abs")
+KONG_MODELS = Convention(10, 999, "1/rank", "abs")
+ALPHA_REQ = Convention(11, 100, "1/rank", "abs")
+HOLZHAUSEN_IMAGES = Convention(11, 500, "none", "abs")
+HOLZHAUSEN_NOISE = Convention(11, 100, "none", "abs")
 
 
 def fit_powerlaw(
@@ -66,7 +65,8 @@ def fit_powerlaw(
     negative : {"abs", "drop"}
         What to do with values that are not positive; absolute values by default.
     convention : str, optional
-        One of `CONVENTIONS`: sets window, weight and sign policy. The window ends before the spectrum's end.
+        A word of `biorep.tables.CONVENTIONS`: sets window, weight and sign policy. The window ends before the
+        spectrum's end.
 
     Returns
     -------
@@ -92,20 +92,19 @@ def fit_powerlaw(
     ]
     values = spectrum["eigenvalue"].values
     limit = len(values)
-    rank = int(spectrum.attrs.get("numerical_rank", limit))
+    rank = int(spectrum["numerical_rank"]) if "numerical_rank" in spectrum else limit
     if convention is not None:
-        choose(convention, CONVENTIONS, "convention")
         if given:
             raise ConfigError(f"convention='{convention}' sets window, weights and signs; do not give {given} as well")
-        rule = CONVENTIONS[convention]
+        rule = convention_of(convention)
         start, stop = rule.first, min(rule.last, limit - 2)
         weight, negative, label = rule.weight, rule.negative, convention
     else:
         start, weight, negative = first or 11, weight or "1/rank", negative or "abs"
-        n, d = int(spectrum.attrs["n_presentations"]), int(spectrum.attrs["n_neuroids"])
         automatic = last in (None, "auto")
-        stop = min(500, int(0.8 * min(n - 1, d)), rank) if automatic else int(last)  # type: ignore[arg-type]
+        stop = int(last) if not automatic else _automatic_end(spectrum, rank)  # type: ignore[arg-type]
         if automatic and first is None and stop - start + 1 < SMALLEST_WINDOW:
+            n, d = int(spectrum["n_presentations"]), int(spectrum["n_neuroids"])
             raise DataError(
                 f"{n} presentations of {d} neuroids (numerical rank {rank}) leave ranks {start} to {stop} for a fit, "
                 f"fewer than {SMALLEST_WINDOW}. Use more of both, or name the window with first= and last=."
@@ -119,6 +118,23 @@ def fit_powerlaw(
     fit = _fitted(values[start - 1 : len(ranks) + start - 1], ranks, weight, negative, label)
     fit["n_beyond_rank"] = stop - int(ranks[-1])
     return describe(fit, {"n_beyond_rank": ("ranks of the window beyond the numerical rank, left out", "1")})
+
+
+def _automatic_end(spectrum: xr.Dataset, rank: int) -> int:
+    """Return the last rank of the automatic window."""
+    for name in ("n_presentations", "n_neuroids"):
+        if name not in spectrum:
+            raise DataError(
+                f"the spectrum has no '{name}', which decides over the automatic window: name the window with first= "
+                "and last=, or take the spectrum with biorep.spectra.eigenspectrum"
+            )
+    n, d = int(spectrum["n_presentations"]), int(spectrum["n_neuroids"])
+    return min(500, int(0.8 * min(n - 1, d)), rank)
+
+
+def convention_of(word: str) -> Convention:
+    """Return a convention by its word in `biorep.tables.CONVENTIONS`."""
+    return cast(Convention, CONVENTIONS.load(word))
 
 
 def _fitted(values: np.ndarray, ranks: np.ndarray, weight: Weight, negative: Negative, label: str) -> xr.Dataset:
@@ -159,7 +175,7 @@ def _fitted(values: np.ndarray, ranks: np.ndarray, weight: Weight, negative: Neg
     )
 
 
-def law_deviation(
+def powerlaw_deviation(
     spectrum: xr.Dataset, *, alpha: float = 1.0, anchor: int = 11, first: int = 11, last: int = 500
 ) -> float:
     """Return the mean of ``|log10(lambda_n / gamma_n)|``: how far a spectrum is from a given power law.
@@ -189,7 +205,7 @@ def law_deviation(
     --------
     >>> import numpy as np, xarray as xr
     >>> spectrum = xr.Dataset({"eigenvalue": ("component", 1 / np.arange(1, 21))})
-    >>> law_deviation(spectrum, first=11, last=20) < 1e-12
+    >>> powerlaw_deviation(spectrum, first=11, last=20) < 1e-12
     True
     """
     eigenvalues = spectrum["eigenvalue"].values

@@ -7,6 +7,7 @@ for orientation.
 from __future__ import annotations
 
 from biorep.tuning.fields import fit_gabors
+from biorep.tuning.measure import Tuning
 from biorep.tuning.orientation import tuning
 
-__all__ = ["fit_gabors", "tuning"]
+__all__ = ["Tuning", "fit_gabors", "tuning"]

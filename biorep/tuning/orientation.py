@@ -119,7 +119,7 @@ def _response(representation: xr.Dataset) -> xr.DataArray:
     if (smallest := float(response.min())) < 0:
         raise DataError(
             f"tuning needs responses >= 0, the smallest is {smallest:g}: the circular variance of signed numbers means "
-            "nothing. Rectify them, or encode with layer='response'."
+            "nothing. Rectify them, or encode with quantity='response'."
         )
     return response
 

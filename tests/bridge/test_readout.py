@@ -63,7 +63,9 @@ def test_squared_hinge_finds_the_optimum_that_scikit_learn_finds(coded):
 
 def test_adam_reaches_a_similar_accuracy(coded):
     exact = score(Readout(penalty=1e-4).fit(coded["train"]), coded["test"]).mean()
-    adam = Readout(optimiser="adam", epochs=100, batch_size=100, rate=1e-2, penalty=0).fit(coded["train"], seed=1)
+    adam = Readout(optimiser="adam", epochs=100, batch_size=100, learning_rate=1e-2, penalty=0).fit(
+        coded["train"], seed=1
+    )
     assert abs(float(score(adam, coded["test"]).mean() - exact)) < 0.03
 
 
@@ -129,7 +131,7 @@ def test_one_class_is_an_error(coded):
 
 def _representation(counts, labels):
     data = datasets.from_arrays(np.zeros((len(counts), 2, 2)), labels, class_names=["a", "b"])
-    return representation(np.asarray(counts, np.float32), data, layer="response", kind="test")
+    return representation(np.asarray(counts, np.float32), data, quantity="response", kind="test")
 
 
 def test_assignment_lets_neuroids_vote_for_the_class_they_answer_most_to():

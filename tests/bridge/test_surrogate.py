@@ -42,7 +42,7 @@ def _spikes(encoder, images, seed):
     with torch.no_grad():
         expected = encoder(torch.as_tensor(images["image"].values)).numpy()
     counts = np.random.default_rng(seed).poisson(expected).astype(np.float32)
-    return representation(counts, images, layer="response", kind="diehl-cook"), expected
+    return representation(counts, images, quantity="response", kind="diehl-cook"), expected
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ def images():
 
 
 def shown(images, responses):
-    return representation(responses.astype(np.float32), images, layer="response", kind="test")
+    return representation(responses.astype(np.float32), images, quantity="response", kind="test")
 
 
 def test_isometry_of_each_class_correlates_perfectly_whatever_happens_between_classes(images):

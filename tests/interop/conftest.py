@@ -14,14 +14,14 @@ from biorep.schema import presentation_coords
 def once(tiny):
     """Twenty images, one response of five neuroids each; the neuroids 3, 0, 4 are kept."""
     response = np.random.default_rng(1).random((20, 5)).astype(np.float32)
-    return representation(response, tiny, layer="response", kind="random-features").isel(neuroid=[3, 0, 4])
+    return representation(response, tiny, quantity="response", kind="random-features").isel(neuroid=[3, 0, 4])
 
 
 @pytest.fixture
 def repeated(tiny):
     """Twenty images, three noisy counts of five neuroids each, as small integers, with the tries beside them."""
     counts = np.random.default_rng(2).integers(0, 9, (3, 20, 5))
-    result = representation(counts.astype(np.uint8), tiny, layer="response", kind="diehl-cook")
+    result = representation(counts.astype(np.uint8), tiny, quantity="response", kind="diehl-cook")
     result["tries"] = (("repeat", "presentation"), np.arange(60).reshape(3, 20) % 4)
     return result
 

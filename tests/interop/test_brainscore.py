@@ -33,7 +33,7 @@ def test_the_file_has_the_same_numbers_for_the_same_stimuli(once, tmp_path):
     for name in ("stimulus_id", "object_name", "label"):
         assert found[name].values.tolist() == once[name].values.tolist()
     assert found["neuroid_id"].values.tolist() == [3, 0, 4]
-    assert set(found["layer"].values) == {"response"} and set(found["model"].values) == {"random-features"}
+    assert set(found["layer"].values) == {"last"} and set(found["model"].values) == {"random-features"}
     one = found.sel(stimulus_id=once["stimulus_id"].values[7]).sel(neuroid_id=4)
     assert float(one.squeeze()) == float(once["response"].values[7, 2])
     assert found.attrs["dataset"] == once.attrs["dataset"] and found.attrs["units"] == "1"
@@ -79,7 +79,7 @@ def test_own_coordinates_are_kept(once, tmp_path):
 
 def test_what_a_network_answers_can_be_written(tiny, tmp_path):
     network = biorep.network("random-features", units=6)
-    answers = biorep.encode(network, network.fit(tiny, seed=0), tiny)
+    answers = network.encode(network.fit(tiny, seed=0), tiny)
     to_brainscore(answers, tmp_path / "a.nc")
     np.testing.assert_array_equal(_assembly(tmp_path / "a.nc")[0].values, answers["response"].values)
 

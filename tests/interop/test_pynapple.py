@@ -68,16 +68,23 @@ def test_names_that_pynapple_uses_itself_get_a_prefix(recording):
 
 def test_a_recording_of_a_network_has_the_counts_of_its_representation():
     pytest.importorskip("pynapple", reason='needs `pip install "biorep[interop]"`')
-    from biorep.networks.recording import record
+    from biorep.networks.brian.recording import record
 
     images = biorep.datasets.from_arrays(np.random.default_rng(0).random((5, 4, 4)) * 0.5, [0, 1, 0, 1, 0])
     network = biorep.network(
-        "diehl-cook", units=4, peak=300.0, norm=6.0, stimulus=30.0, rest=10.0, least=3, most_tries=2
+        "diehl-cook",
+        units=4,
+        peak_rate=300.0,
+        norm=6.0,
+        stimulus_duration=30.0,
+        rest_duration=10.0,
+        min_spikes=3,
+        max_tries=2,
     )
-    run = RunContext(engine="runtime-numpy")
-    state = network.fit(images, seed=0, run=run)
-    spikes, epochs = to_pynapple(record(network, state, images, variables=(), seed=2, run=run))
-    counts = network.encode(state, images, seed=2, run=run)["response"].values
+    context = RunContext(engine="runtime-numpy")
+    state = network.fit(images, seed=0, context=context)
+    spikes, epochs = to_pynapple(record(network, state, images, variables=(), seed=2, context=context))
+    counts = network.encode(state, images, seed=2, context=context)["response"].values
     np.testing.assert_array_equal(spikes.count(ep=epochs).values, counts)
     assert counts.sum() > 0
     np.testing.assert_allclose(epochs.end - epochs.start, 0.04, atol=2e-6)

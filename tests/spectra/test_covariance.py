@@ -84,8 +84,8 @@ def test_repeats_are_averaged():
 def test_silent_neuroids_and_numerical_rank_are_counted():
     values = np.hstack([_data(30, 5), np.zeros((30, 3)), np.ones((30, 1))])
     spectrum = eigenspectrum(_array(values))
-    assert spectrum.attrs["n_silent"] == 4
-    assert spectrum.attrs["numerical_rank"] == 5
+    assert spectrum["n_silent"] == 4
+    assert spectrum["numerical_rank"] == 5
 
 
 def test_the_caller_s_array_is_not_changed():

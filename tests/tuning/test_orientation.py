@@ -174,7 +174,7 @@ def test_responses_without_meaning(shown):
     ones = np.ones((shown.sizes["presentation"], 2))
     signed = ones.copy()
     signed[3, 1] = -0.5
-    with pytest.raises(DataError, match=r"responses >= 0, the smallest is -0\.5.*layer='response'"):
+    with pytest.raises(DataError, match=r"responses >= 0, the smallest is -0\.5.*quantity='response'"):
         tuning(_represent(shown, signed))
     with pytest.raises(NumericalError, match="'response' holds 1 values"):
         tuning(_represent(shown, np.where(signed < 0, np.nan, ones)))

@@ -13,13 +13,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from biorep import bridge, datasets, geometry, interop, plot, robustness, spectra, tuning
-    from biorep.batch import run, sweep
+    from biorep import bridge, datasets, geometry, interop, penalties, plot, robustness, spectra, tuning
     from biorep.context import RunContext
     from biorep.errors import BiorepError
+    from biorep.lab.batch import run, sweep
+    from biorep.lab.store import open
     from biorep.networks import network
-    from biorep.representations import encode
-    from biorep.store import open
 
 _PUBLIC = {
     "datasets": "biorep.datasets",
@@ -27,14 +26,14 @@ _PUBLIC = {
     "geometry": "biorep.geometry",
     "tuning": "biorep.tuning",
     "robustness": "biorep.robustness",
+    "penalties": "biorep.penalties",
     "bridge": "biorep.bridge",
     "plot": "biorep.plot",
     "interop": "biorep.interop",
     "network": "biorep.networks:network",
-    "encode": "biorep.representations:encode",
-    "run": "biorep.batch:run",
-    "sweep": "biorep.batch:sweep",
-    "open": "biorep.store:open",
+    "run": "biorep.lab.batch:run",
+    "sweep": "biorep.lab.batch:sweep",
+    "open": "biorep.lab.store:open",
     "RunContext": "biorep.context:RunContext",
     "BiorepError": "biorep.errors:BiorepError",
 }
@@ -45,11 +44,11 @@ __all__ = [
     "__version__",
     "bridge",
     "datasets",
-    "encode",
     "geometry",
     "interop",
     "network",
     "open",
+    "penalties",
     "plot",
     "robustness",
     "run",

@@ -12,7 +12,7 @@ import tyro
 from biorep.errors import BiorepError
 
 if TYPE_CHECKING:
-    from biorep.store import PlanRecord
+    from biorep.lab.store import PlanRecord
 
 app = tyro.extras.SubcommandApp()
 
@@ -40,15 +40,14 @@ def run(
         dry_run: Check everything, list the runs and stop.
         shrunk: Run a small version that takes seconds, to try the file out.
     """
-    from biorep import batch
     from biorep.context import RunContext
+    from biorep.lab import batch
 
     plan, context = batch.read(recipe, set, shrunk=shrunk), RunContext(device=device, engine=engine, progress=True)
     if dry_run:
-        batch.check(plan)
-        print("\n".join(batch.preview(plan, out, run=context)))
+        print("\n".join(batch.preview(plan, out, context=context)))
         return
-    _conclude(batch.execute(plan, out, run=context))
+    _conclude(batch.execute(plan, out, context=context))
 
 
 @app.command(name="sweep")
@@ -81,18 +80,17 @@ def sweep(
         shrunk: Run a small version that takes seconds, to try the file out.
         retry_failed: Try runs again that have failed.
     """
-    from biorep import batch
-    from biorep.batch.clusters import parse_options
     from biorep.context import RunContext
+    from biorep.lab import batch
+    from biorep.lab.batch.clusters import parse_options
 
     planned, options = batch.read(plan, set, shrunk=shrunk), parse_options(cluster_option)
     context = RunContext(device=device, engine=engine, progress=True)
     if dry_run:
-        batch.check(planned)
-        print("\n".join(batch.preview(planned, out, run=context, workers=workers)))
+        print("\n".join(batch.preview(planned, out, context=context, workers=workers)))
         return
     record = batch.sweep(
-        planned, out, workers=workers, cluster=cluster, options=options, run=context, retry_failed=retry_failed
+        planned, out, workers=workers, cluster=cluster, options=options, context=context, retry_failed=retry_failed
     )
     _conclude(record)
     if record.missing:
@@ -101,9 +99,10 @@ def sweep(
 
 def _conclude(record: PlanRecord) -> None:
     """Collect the results of a plan, write its page and print its table."""
-    from biorep.report import write_report
-    from biorep.store import collect, status
-    from biorep.store.summary import render, summary
+    from biorep.lab.report.page import write_report
+    from biorep.lab.report.table import render, summary
+    from biorep.lab.store import collect, status
+    from biorep.resources import shown
 
     if record.missing:
         print("\n".join(status(record.folder)), file=sys.stderr)
@@ -111,9 +110,9 @@ def _conclude(record: PlanRecord) -> None:
         return
     collect(record.folder)
     page = write_report(record.folder)
-    print(f"\n{render(summary(record))}\n")
-    print(f"Report:  {page}")
-    print(f'Python:  biorep.open("{record.folder}")')
+    print(f"\n{render(record, summary(record))}\n")
+    print(f"Report:  {shown(page)}")
+    print(f'Python:  biorep.open("{shown(record.folder)}")')
 
 
 @app.command(name="status")
@@ -123,7 +122,7 @@ def status(folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="
     Args:
         folder: The folder of the plan, STORE/<name>.
     """
-    from biorep.store import status as lines
+    from biorep.lab.store import status as lines
 
     print("\n".join(lines(folder)))
 
@@ -135,9 +134,9 @@ def collect(folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar=
     Args:
         folder: The folder of the plan, STORE/<name>.
     """
-    from biorep.store import collect as bring
-    from biorep.store import read_plan
-    from biorep.store.standing import versions
+    from biorep.lab.store import collect as bring
+    from biorep.lab.store import read_plan
+    from biorep.lab.store.status import versions
 
     written = bring(folder)
     print("\n".join([*map(str, written), *versions(read_plan(folder))] or ["nothing has changed"]))
@@ -157,7 +156,7 @@ def clean(
         yes: Do not ask.
         unfinished: Also if runs are not finished, although what they have trained goes.
     """
-    from biorep.store.clean import remove, waste
+    from biorep.lab.store.clean import remove, waste
 
     found = waste(store, unfinished=unfinished)
     if not found:
@@ -186,16 +185,17 @@ def report(folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="
     Args:
         folder: The folder of the plan, STORE/<name>.
     """
-    from biorep.report import write_report
+    from biorep.lab.report.page import write_report
+    from biorep.resources import shown
 
-    print(write_report(folder))
+    print(shown(write_report(folder)))
 
 
 @app.command(name="models")
 def models() -> None:
     """List the published models and what they reproduce."""
     from biorep import resources
-    from biorep.config import read_yaml
+    from biorep.source import read_yaml
 
     for name, path in resources.models().items():
         about = read_yaml(path).data
@@ -209,7 +209,7 @@ def models() -> None:
 def data() -> None:
     """List the known datasets and where their files are."""
     from biorep import datasets
-    from biorep.datasets.registry import search_folders
+    from biorep.datasets.files import search_folders
 
     for row in datasets.available():
         absent = "not here, downloaded on first use" if row["downloadable"] else "not here"

@@ -8,10 +8,10 @@ import shutil
 import subprocess
 
 from biorep import datasets
-from biorep.datasets.registry import cache_folder
 from biorep.engines import cache, cuda
 from biorep.engines.choice import GPU_NEURONS
-from biorep.store.provenance import code_version, library_versions
+from biorep.lab.store.provenance import code_version, library_versions
+from biorep.resources import cache_folder
 
 
 def examine() -> list[str]:

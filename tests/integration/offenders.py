@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 
 from biorep.config import setting
-from biorep.networks.base import Network, flat_images, representation
+from biorep.contracts import Network
+from biorep.networks.base import flat_images, representation
 
 
 def note(word: str, name: str) -> None:
@@ -29,7 +30,7 @@ class Offender(Network):
     misdeed: str = setting("none")
     pause: float = setting(0.1, ge=0)
 
-    def fit(self, dataset, *, seed, run=None):
+    def fit(self, dataset, *, seed, context=None):
         note("begin", self.name)
         time.sleep(self.pause)
         if self.misdeed == "kill":
@@ -44,13 +45,13 @@ class Offender(Network):
         state["weights"].attrs.update(long_name="weights", units="1")
         return state
 
-    def encode(self, state, dataset, *, seed=0, repeats=None, layer="response", run=None):
+    def encode(self, state, dataset, *, seed=0, repeats=None, quantity="response", context=None, **rest):
         response = np.maximum(flat_images(dataset) @ state["weights"].values.T, 0).astype(np.float32)
-        return representation(response, dataset, layer=layer, kind=self.kind)
+        return representation(response, dataset, quantity=quantity, kind=self.word)
 
     def _die_while_writing(self):
         """Once: let the next result be half written when the process is killed."""
-        from biorep.store import stages
+        from biorep.lab.store import stages
 
         marker = os.environ["BIOREP_TEST_LEDGER"] + ".half"
         if os.path.exists(marker):

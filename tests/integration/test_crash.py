@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import biorep
-from biorep.store import Stages, failures, read_plan
+from biorep.lab.store import Stages, failures, read_plan
 
 HERE = Path(__file__).parent
 RUNS, WORKERS = 50, 2
@@ -110,7 +110,7 @@ def check(sweep):
     reasons = {facts["error"] for facts in failed.values()}
     assert reasons == {"death", "RuntimeError"}
     stages = Stages(plan.root)
-    assert all(stages.done(kind, key) for run in plan.runs for kind, key in run.stages.items())  # checksums
+    assert all(stages.done(*address.split("/")) for run in plan.runs for address in run.stages.values())  # checksums
     tree = biorep.open(folder)
     assert tree["spectrum"]["alpha"].sizes["run"] == RUNS - 2
     assert int(tree["spectrum"]["eigenvalue"].notnull().any("component").sum()) == RUNS - 2

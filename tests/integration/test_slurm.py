@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import biorep
-from biorep.store import read_plan
+from biorep.lab.store import read_plan
 
 if not shutil.which("sbatch"):
     pytest.skip("no Slurm here: no sbatch on the path", allow_module_level=True)

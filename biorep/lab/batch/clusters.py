@@ -1,0 +1,179 @@
+"""Where the runs of a sweep are executed if not on this machine: on Slurm, or a Dask scheduler that is there already.
+
+One run at a time and one thread per worker: netCDF4 does not survive two. For this machine see `pool`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from biorep.errors import ConfigError, choose
+from biorep.lab.batch.worker import DEADLINE, ONE_THREAD, Task, perform
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+    from biorep.lab.batch.pool import Finish
+
+#: Dask resource that a run on a GPU takes.
+GPU = "GPU"
+
+
+@contextlib.contextmanager
+def cluster(
+    where: str, workers: int = 1, *, device: str = "cpu", options: Mapping[str, Any] | None = None
+) -> Iterator[Remote]:
+    """Yield what executes tasks; what was started for it is stopped afterwards.
+
+    Parameters
+    ----------
+    where : str
+        ``slurm``, or the address of a scheduler, ``tcp://host:port``.
+    workers : int
+        How many; an existing scheduler has its own.
+    device : str
+        With ``cuda``, each worker has a GPU.
+    options : mapping, optional
+        ``slurm``: arguments of `dask_jobqueue.SLURMCluster`, for example ``queue``, ``walltime``, ``memory``.
+
+    Raises
+    ------
+    ConfigError
+        If the kind is unknown, dask-jobqueue is not installed, or an option is unknown.
+    """
+    import dask
+    from distributed import Client
+
+    if workers < 1:
+        raise ConfigError(f"a sweep needs at least 1 worker, got {workers}")
+    if options and where != "slurm":
+        raise ConfigError(f"cluster options ({', '.join(options)}) are for '--cluster slurm'; this is '{where}'")
+    settings = {
+        "distributed.worker.daemon": False,  # a run may start processes of its own
+        "distributed.scheduler.allowed-failures": 10,  # deaths are counted in the store
+        "distributed.worker.memory.terminate": False,
+        "distributed.worker.memory.pause": False,
+        "distributed.worker.memory.spill": False,
+    }
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    with dask.config.set(settings), contextlib.ExitStack() as stack:
+        if "://" in where:
+            try:
+                client = Client(where, timeout="10s", set_as_default=False)
+            except OSError as error:
+                raise ConfigError(f"no Dask scheduler answers at {where}: {error}") from error
+        else:
+            choose(where, ("local", "slurm"), "cluster")
+            started = stack.enter_context(_slurm(workers, device, dict(options or {})))
+            client = Client(started, set_as_default=False)
+        stack.enter_context(client)
+        wait_for_workers(client)
+        yield Remote(client)
+
+
+class Remote:
+    """A Dask client that executes tasks, see `biorep.lab.batch.pool.Pool`."""
+
+    def __init__(self, client: Client):
+        self.client = client
+        self.flying: dict[str, Future] = {}
+
+    def submit(self, task: Task, finish: Finish) -> None:
+        """Execute a task when a worker is free; `finish` is called in another thread."""
+        resources = {GPU: 1} if task.device.startswith("cuda") else None
+        key = f"run-{task.driver[:8]}|{task.name}|{uuid4().hex[:8]}"
+        future = self.client.submit(perform, task, key=key, pure=False, retries=1, resources=resources)
+        self.flying[task.name] = future  # held until it is read: a result that is lost with its worker is made again
+        future.add_done_callback(lambda done: self._read(done, task, finish))
+
+    def _read(self, future: Future, task: Task, finish: Finish) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        finish(task.name, str(future.result()) if error is None else error)
+        self.flying.pop(task.name, None)
+
+
+def _slurm(workers: int, device: str, options: dict[str, Any]) -> Any:
+    """Return workers as Slurm jobs, replaced when they end."""
+    try:
+        from dask_jobqueue import SLURMCluster
+        from dask_jobqueue.core import Job
+        from dask_jobqueue.slurm import SLURMJob
+    except ImportError:
+        raise ConfigError('"--cluster slurm" needs dask-jobqueue: pip install "biorep[slurm]"') from None
+    known = {
+        name
+        for function in (SLURMCluster.__init__, SLURMJob.__init__, Job.__init__)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
+    }
+    for name in options:
+        choose(name, known, "option of the Slurm cluster")
+    wanted = {"cores": 1, "processes": 1, "memory": "4GB", "walltime": "04:00:00", **options}
+    exports = [f"export {name}={value}" for name, value in ONE_THREAD.items()]
+    exports.append(f"export {DEADLINE}=$(( $(date +%s) + {seconds(str(wanted['walltime']))} ))")
+    wanted["job_script_prologue"] = [*exports, *wanted.get("job_script_prologue", [])]
+    if device.startswith("cuda"):
+        wanted["worker_extra_args"] = [*wanted.get("worker_extra_args", []), "--resources", f"{GPU}=1"]
+        wanted["job_extra_directives"] = wanted.get("job_extra_directives", ["--gres=gpu:1"])
+    started = SLURMCluster(**wanted)
+    # Not `scale`: jobs that a queue has ended would never be replaced.
+    started.adapt(minimum_jobs=workers, maximum_jobs=workers)
+    return started
+
+
+def seconds(walltime: str) -> int:
+    """Return the seconds of a Slurm time limit, ``[days-]hours:minutes:seconds``, ``minutes:seconds`` or ``minutes``.
+
+    Examples
+    --------
+    >>> seconds("1-02:00:00"), seconds("04:30:00"), seconds("90")
+    (93600, 16200, 5400)
+    """
+    days, _, rest = walltime.rpartition("-")
+    try:
+        parts = [int(part) for part in rest.split(":")]
+        if days:
+            parts = [*parts, 0, 0][:3]  # days-hours[:minutes[:seconds]]
+        elif len(parts) < 3:
+            parts = [0, *parts, 0][:3]  # minutes[:seconds]
+        return ((int(days or 0) * 24 + parts[0]) * 60 + parts[1]) * 60 + parts[2]
+    except (ValueError, IndexError):
+        raise ConfigError(
+            f"walltime {walltime!r} is no time limit of Slurm; write [days-]hours:minutes:seconds"
+        ) from None
+
+
+def parse_options(words: Sequence[str]) -> dict[str, Any]:
+    """Return ``KEY=VALUE`` words as a mapping; values are read as YAML, except times, which YAML takes for numbers.
+
+    Examples
+    --------
+    >>> parse_options(["queue=debug", "cores=2", "walltime=01:00:00"])
+    {'queue': 'debug', 'cores': 2, 'walltime': '01:00:00'}
+    """
+    import yaml
+
+    options = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--cluster-option {word!r}: write KEY=VALUE, for example walltime=02:00:00")
+        options[key] = value if key == "walltime" else yaml.safe_load(value)
+    return options
+
+
+def wait_for_workers(client: Client, patience: float = 60.0) -> None:
+    """Return when there is a worker, or raise after a while: an empty scheduler would wait for ever."""
+    deadline = time.monotonic() + patience
+    while not client.scheduler_info(n_workers=-1)["workers"]:
+        if time.monotonic() > deadline:
+            raise ConfigError(f"the scheduler {client.scheduler.address} has no workers after {patience:.0f} s")
+        time.sleep(0.1)

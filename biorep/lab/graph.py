@@ -1,0 +1,407 @@
+"""What a recipe asks for, as a graph of nodes: pure, without a store, without computing anything.
+
+A node has a name (of its place in the recipe), a kind (of its stage), settings, and parents. Its key is the digest of
+its kind, of the settings and versions that change its result, of its parents' keys, of the seed where it is seeded, and
+of the engine where the result depends on it. So a setting that reaches a parent reaches every child, and nothing else
+changes a key. `biorep.lab.perform` makes what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from biorep.config import digest
+from biorep.context import RunContext
+from biorep.contracts import (
+    ALL,
+    Code,
+    Dataset,
+    Frozen,
+    FrozenNetwork,
+    Given,
+    Images,
+    Measure,
+    Need,
+    Network,
+    Result,
+    State,
+)
+from biorep.errors import ConfigError, choose
+from biorep.lab.recipe import Recipe
+from biorep.tables import MEASURES, PROVIDERS
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(eq=False)
+class Node:
+    """One thing that a recipe asks for.
+
+    Parameters
+    ----------
+    name : str
+        Of its place in the recipe, for example ``spectrum/train`` or ``representation/test``.
+    kind : str
+        Folder of its stages in the store.
+    settings : callable
+        Returns what of the settings changes the result, with versions, see `biorep.config.Config.identity`; asked for
+        when the key is.
+    parents : mapping of str to Node
+        By the names that `make` knows them by.
+    make : callable
+        Makes the result of what is given.
+    seed : int, optional
+        None where nothing is drawn.
+    engine : callable, optional
+        Returns what runs it, where the result depends on it.
+    stored : bool
+        Whether it becomes a stage; others live as long as the run.
+    own_process : bool
+        Whether it must not be made in a worker of a batch.
+    guarded : bool
+        Whether it gets copies: what a user's code does to them must not reach others.
+    numbers : callable, optional
+        Takes the result and returns what the table shows of it.
+    apart : tuple of str
+        Variables that are not joined over runs.
+    reference : str
+        Who described it.
+    """
+
+    name: str
+    kind: str
+    settings: Callable[[], Mapping[str, Any]]
+    parents: Mapping[str, Node]
+    make: Callable[[Given], Any]
+    seed: int | None = None
+    engine: Callable[[], str] | None = None
+    stored: bool = True
+    own_process: bool = False
+    guarded: bool = False
+    numbers: Callable[[Any], dict[str, float]] | None = None
+    apart: tuple[str, ...] = ()
+    reference: str = ""
+
+    @cached_property
+    def payload(self) -> dict[str, Any]:
+        """What the key is the digest of."""
+        payload: dict[str, Any] = {"kind": self.kind, **self.settings()}
+        if self.parents:
+            payload["parents"] = {name: node.key for name, node in self.parents.items()}
+        if self.seed is not None:
+            payload["seed"] = self.seed
+        if self.engine is not None:
+            payload["engine"] = self.engine()
+        return payload
+
+    @cached_property
+    def key(self) -> str:
+        """The key of the result."""
+        return digest(self.payload)
+
+    @property
+    def address(self) -> str:
+        """``kind/key``: where the stage lies in the store."""
+        return f"{self.kind}/{self.key}"
+
+
+@dataclass
+class Graph:
+    """The nodes of a recipe, parents before children.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    context : RunContext
+        Its device and engine, resolved, enter the keys of what depends on them.
+    nodes : dict of str to Node
+        Filled by `graph`.
+    """
+
+    recipe: Recipe
+    context: RunContext
+    nodes: dict[str, Node] = field(default_factory=dict)
+    #: Added to the names of all nodes: where a measure asks for another network than the recipe's.
+    prefix: str = ""
+    #: Measures whose needs are being looked at, to find circles.
+    open_: list[str] = field(default_factory=list)
+
+    def _add(self, node: Node) -> Node:
+        return self.nodes.setdefault(node.name, node)
+
+    def named(self, name: str) -> str:
+        """Return the name of a node of this recipe and network."""
+        return f"{self.prefix}{name}"
+
+    # --------------------------------------------------------------------------------- data, training, responses
+
+    def images(self, split: str, count: int | None = None, other: Dataset | None = None) -> Node:
+        """Return the images of a split, or a fixed choice of them; of another dataset than the recipe's if asked."""
+        dataset = other or self.recipe.dataset
+        name = "dataset/" + "-".join([*_other(other), split, *([] if count is None else [str(count)])])
+        if name in self.nodes:
+            return self.nodes[name]
+        if count is None:
+            settings = partial(_identity, dataset, split)
+            return self._add(Node(name, "dataset", settings, {}, lambda given: _loaded(dataset, split), stored=False))
+        parents, choose_ = {"whole": self.images(split, None, other)}, lambda given: _chosen(given, count)
+        return self._add(Node(name, "dataset", lambda: {"count": count}, parents, choose_, stored=False))
+
+    def state(self) -> Node:
+        """Return the training of the network."""
+        name = self.named("state")
+        if name in self.nodes:
+            return self.nodes[name]
+        network, fit_on = self.recipe.network, self.recipe.dataset.fit_on
+        parents = {"train": self.images(fit_on)}
+        if network.watches and fit_on == "train":
+            parents["validation"] = self.images("validation")
+        return self._add(
+            Node(
+                name,
+                "state",
+                lambda: network.identity("fit"),
+                parents,
+                lambda given: _trained(network, self.recipe.seed, given),
+                seed=self.recipe.seed if network.seeded else None,
+                engine=lambda: network.engine(self.context),
+                own_process=network.own_process,
+                guarded=bool(network.code),
+                numbers=network.numbers,
+                reference=network.reference,
+            )
+        )
+
+    def frozen(self) -> Node:
+        """Return the network with its learnt arrays, and what decides how it answers."""
+        network = self.recipe.network
+        made = Node(
+            self.named("network"),
+            "network",
+            lambda: {"encoding": network.hash_payload("encode")},
+            {"state": self.state()},
+            lambda given: FrozenNetwork(network, given["state"]),
+            stored=False,
+        )
+        return self._add(made)
+
+    def code(self, need: Code) -> Node:
+        """Return the responses that a need asks for: of one repeat, or several stacked."""
+        repeats = need.repeats or self.recipe.repeats
+        if need.repeats not in (None, 1) and not self.recipe.network.noisy:
+            word = self.recipe.network.word
+            raise ConfigError(f"{need.repeats} repeats were asked for, and '{word}' answers without noise")
+        if repeats is None:
+            return self._answers(need, None)
+        parts = {f"repeat-{number}": self._answers(need, number) for number in range(repeats)}
+        name = f"{next(iter(parts.values())).name} x {repeats}"
+        return self._add(Node(name, "representation", lambda: {"stacked": repeats}, parts, _stacked, stored=False))
+
+    def _answers(self, need: Code, repeat: int | None) -> Node:
+        """Return the responses to one showing of each image; the first repeat is the one without a number."""
+        network = self.recipe.network
+        name = self.named("representation/" + "-".join(_parts(need, repeat)))
+        if name in self.nodes:
+            return self.nodes[name]
+        settings: dict[str, Any] = {"layer": need.layer, "quantity": need.quantity}
+        if repeat:
+            settings["repeat"] = repeat
+        plain = name == self.named("representation/test")
+        parents = {"network": self.frozen(), "images": self.images(need.split, need.images, need.dataset)}
+        return self._add(
+            Node(
+                name,
+                "representation",
+                lambda: settings,
+                parents,
+                lambda given: _encoded(need, repeat or 0, self.recipe.seed, given),
+                seed=self.recipe.seed if network.noisy else None,
+                engine=lambda: network.engine(self.context),
+                stored=plain or network.slow_to_encode,
+                own_process=network.own_process,
+                guarded=bool(network.code),
+            )
+        )
+
+    # ------------------------------------------------------------------------------------------------- measures
+
+    def measure(self, name: str) -> Node:
+        """Return the node of a measure, by its name in the recipe; one that nobody mentions has its defaults."""
+        if name in self.recipe.measures:
+            return self._measured(name, self.recipe.measures[name])
+        if name in self.recipe.without:
+            raise ConfigError(f"'{name}' is needed, and the recipe says '{name}: null'. Remove that line.")
+        siblings = [other for other in self.recipe.measures if other.partition("/")[0] == name]
+        if len(siblings) == 1:
+            return self._measured(siblings[0], self.recipe.measures[siblings[0]])
+        if siblings:
+            raise ConfigError(f"'{name}' is needed, and the recipe has {', '.join(siblings)}: keep one of them")
+        if name in MEASURES:
+            return self._measured(name, MEASURES.parse({"kind": name}))
+        choose(name, self.recipe.measures, "measure of the recipe")
+        raise AssertionError("unreachable")
+
+    def _measured(self, name: str, measure: Measure, kind: str | None = None) -> Node:
+        full = self.named(name)
+        if full in self.nodes:
+            return self.nodes[full]
+        if full in self.open_:
+            raise ConfigError(f"'{name}' needs itself: {' -> '.join([*self.open_, full])}")
+        self.open_.append(full)
+        try:
+            parents = {label: self.need(need) for label, need in measure.needs(self.recipe).items()}
+        except ConfigError as error:
+            raise ConfigError(f"'{name}': {error}") from None
+        finally:
+            self.open_.pop()
+        return self._add(
+            Node(
+                full,
+                kind or measure.word,
+                measure.identity,
+                parents,
+                measure.make,
+                seed=self.recipe.seed if measure.seeded else None,
+                engine=self.context.torch_engine if measure.on_device else None,
+                stored=measure.stored,
+                guarded=bool(measure.code),
+                numbers=lambda result: measure.numbers(_as_tree(result)),
+                apart=measure.apart,
+            )
+        )
+
+    def need(self, need: Need) -> Node:
+        """Return the node that a need asks for."""
+        if isinstance(need, Images):
+            return self.images(need.split, need.count, need.dataset)
+        graph = self if need.network is None else self._of(need.network)
+        if isinstance(need, State):
+            return graph.state()
+        if isinstance(need, Frozen):
+            return graph.frozen()
+        if isinstance(need, Code):
+            return graph.code(need)
+        if isinstance(need, Result):
+            return graph.measure(need.name)
+        provider = PROVIDERS.parse({"kind": "model", "space": need.space, "simulated": need.simulated})
+        name = f"model/{need.space}" + ("-simulated" if need.simulated else "")
+        return graph._measured(name, provider, "model")
+
+    def _of(self, network: Network) -> Graph:
+        """Return the graph of another network with the dataset and the seed of the recipe; nodes are shared."""
+        recipe = self.recipe.model_copy(update={"network": network})
+        label = digest(network.identity())[:6]
+        return Graph(recipe, self.context, self.nodes, f"{self.prefix}{network.word}-{label}/", self.open_)
+
+
+def graph(recipe: Recipe, context: RunContext) -> dict[str, Node]:
+    """Return all nodes of a recipe by name, parents before children.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    context : RunContext
+        Device and engine.
+
+    Raises
+    ------
+    ConfigError
+        If a measure needs what the recipe does not have, or has no meaning for it.
+    """
+    made = Graph(recipe, context)
+    made.state()
+    made.code(Code("test"))
+    for name in recipe.measures:
+        made.measure(name)
+    return made.nodes
+
+
+def stages(nodes: Mapping[str, Node]) -> dict[str, Node]:
+    """Return the nodes that become stages of the store, by name."""
+    return {name: node for name, node in nodes.items() if node.stored}
+
+
+def ancestors(node: Node) -> Iterator[Node]:
+    """Yield the nodes that a node is made of, the furthest first; some more than once."""
+    for parent in node.parents.values():
+        yield from ancestors(parent)
+        yield parent
+
+
+def _other(dataset: Dataset | None) -> list[str]:
+    """Return what names another dataset than the recipe's."""
+    return [] if dataset is None else [f"{dataset.word}-{digest(dataset.identity())[:6]}"]
+
+
+def _parts(need: Code, repeat: int | None) -> list[str]:
+    parts = [*_other(need.dataset), need.split if need.images is None else f"{need.split}-{need.images}"]
+    parts += [f"layer:{need.layer}"] if need.layer != "last" else []  # marked: a layer may be called '10'
+    parts += [f"quantity:{need.quantity}"] if need.quantity != "response" else []
+    return [*parts, f"repeat:{repeat}"] if repeat else parts
+
+
+# ------------------------------------------------------------------------------------------ how nodes are made
+
+#: Images that the last runs of this process have used: most runs of a plan use the same.
+_IMAGES: dict[str, xr.Dataset] = {}
+MAX_IMAGES = 3
+
+
+def _identity(dataset: Dataset, split: str) -> dict[str, Any]:
+    return {**dataset.identity(), "content": dataset.content(), "split": split}
+
+
+def _loaded(dataset: Dataset, split: str) -> xr.Dataset:
+    name = json.dumps(_identity(dataset, split), sort_keys=True)
+    if name not in _IMAGES:
+        while len(_IMAGES) >= MAX_IMAGES:
+            _IMAGES.pop(next(iter(_IMAGES)))
+        _IMAGES[name] = dataset.load(split)
+    return _IMAGES[name].copy()
+
+
+def _chosen(given: Given, count: int) -> xr.Dataset:
+    from biorep.schema import subset
+
+    return subset(given["whole"], count)
+
+
+def _trained(network: Network, seed: int, given: Given) -> xr.Dataset:
+    watched = {"validation": given["validation"]} if given.has("validation") else {}
+    return network.fit(given["train"], seed=seed, context=given.context, **watched)
+
+
+def _encoded(need: Code, repeat: int, seed: int, given: Given) -> Any:
+    """Return the responses to one showing of each image, of one layer or as a tree of all."""
+    frozen: FrozenNetwork = given["network"]
+    asked: dict[str, Any] = {"quantity": need.quantity, "seed": seed, "context": given.context}
+    if repeat:
+        asked |= {"repeats": 1, "first_repeat": repeat}
+    if need.layer != ALL:
+        found = frozen.network.encode(frozen.state, given["images"], layer=need.layer, **asked)
+        return found.isel(repeat=0) if repeat else found
+    import xarray as xr
+
+    every = frozen.network.encode_layers(frozen.state, given["images"], **asked)
+    return xr.DataTree.from_dict({name: one.isel(repeat=0) if repeat else one for name, one in every.items()})
+
+
+def _stacked(given: Given) -> xr.Dataset:
+    """Return repeats side by side, (repeat, presentation, neuroid)."""
+    import xarray as xr
+
+    parts = [given[name] for name in given]
+    over = {name for name in parts[0].data_vars if "neuroid" in parts[0][name].dims or name == "tries"}
+    joined = xr.concat([part[list(over)] for part in parts], "repeat")
+    return parts[0].drop_vars(over).merge(joined).assign_attrs(parts[0].attrs)
+
+
+def _as_tree(result: Any) -> xr.DataTree:
+    import xarray as xr
+
+    return result if isinstance(result, xr.DataTree) else xr.DataTree(result)

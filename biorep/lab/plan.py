@@ -1,0 +1,311 @@
+"""Plans: a base recipe and what is varied.
+
+A plan is a YAML file with ``recipe:`` (inline, or the name or path of another file) and any of
+
+``cases:``
+    label -> the keys that this case sets; the labels become the dim `model`. Groups of keys are merged with the
+    recipe's, but a group with a `kind` (a network) replaces it.
+``grid:``
+    dotted key -> list of values, or ``{range: 10}``; every combination is run.
+``zip:``
+    dotted key -> list of values, taken together, first with first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from biorep import resources
+from biorep.context import RunContext
+from biorep.errors import ConfigError, did_you_mean
+from biorep.lab.graph import graph
+from biorep.lab.recipe import Recipe, recipe_from
+from biorep.resources import safe_name
+from biorep.source import KeyPath, Source, parse_override, read_yaml
+from biorep.table import beside
+
+PLAN_KEYS = ("name", "about", "reference", "expected", "time", "shrunk", "recipe", "cases", "grid", "zip")
+MARKS = ("recipe", "cases", "grid", "zip")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a plan: its name, its recipe, and the values of what the plan varies."""
+
+    name: str
+    recipe: Recipe
+    coordinates: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan, expanded; a single recipe is a plan with one run and no dims."""
+
+    name: str
+    dims: list[str]
+    runs: list[Planned]
+    about: dict[str, str]
+
+
+#: One variation: the value of a dim, and the keys that it sets with the places where they stand.
+Setting = tuple[KeyPath, Any, Source, str]
+Change = tuple[dict[str, Any], list[Setting]]
+
+
+def find(name: str | Path) -> Path:
+    """Return the file of a recipe or plan: a path, or the name of a published model.
+
+    Raises
+    ------
+    ConfigError
+        If there is neither a file nor a published model of that name.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = resources.models()
+    if str(name) in known:
+        return known[str(name)]
+    raise ConfigError(
+        f"there is no file and no published model {str(name)!r}{did_you_mean(name, known) or '.'} "
+        f"Published models: {', '.join(known)}."
+    )
+
+
+def read(name: str | Path, overrides: Sequence[str] = (), *, shrunk: bool = False) -> Plan:
+    """Read a recipe or a plan and expand it.
+
+    Parameters
+    ----------
+    name : str or path
+        A file, or the name of a published model.
+    overrides : list of str, optional
+        ``key=value``. In a plan, keys under ``recipe``, ``cases``, ``grid`` and ``zip`` change the plan, all
+        others every run.
+    shrunk : bool
+        Apply the keys under ``shrunk`` first, which make the file run in seconds, to try it out.
+
+    Raises
+    ------
+    ConfigError
+        With file, line and key path of every mistake.
+    """
+    path = find(name)
+    source = read_yaml(path)
+    changes = [(f"--set {text}", *_plan_key(*parse_override(text))) for text in overrides]
+    if shrunk:
+        changes = [*_shrinking(source), *changes]
+    is_plan = any(mark in source.data for mark in MARKS)
+    for text, key, value in changes:
+        if not is_plan or key[0] in PLAN_KEYS:
+            source = source.changed(key, value, {}, text)
+    if not is_plan:
+        source = _named(source, path)
+        return _single(_checked(source, path))
+    every = [(key, value, Source({}, "", {}), text) for text, key, value in changes if key[0] not in PLAN_KEYS]
+    return _expand(_named(source, path), path, every)
+
+
+def _plan_key(key: KeyPath, value: Any) -> tuple[KeyPath, Any]:
+    """Return a key and its value; what grid and zip hold are dotted keys themselves."""
+    if len(key) > 1 and key[0] in ("grid", "zip"):
+        key = (key[0], ".".join(map(str, key[1:])))
+    return key, value
+
+
+def _shrinking(source: Source) -> list[tuple[str, KeyPath, Any]]:
+    """Return the changes that make a file run in seconds, its name among them, so that results stay apart."""
+    keys = _mapping(source, "shrunk")
+    if not keys:
+        raise ConfigError(f"{source.name}: this file has no keys under 'shrunk' that say how to make it small")
+    name = source.data.get("name", Path(source.name).stem)
+    renamed = (source.where(("name",)), ("name",), f"{name}-shrunk")
+    return [renamed, *((source.where(("shrunk", k)), tuple(str(k).split(".")), v) for k, v in keys.items())]
+
+
+def _named(source: Source, path: Path) -> Source:
+    return source if "name" in source.data else source.changed(("name",), path.stem, {}, source.name)
+
+
+def _single(recipe: Recipe) -> Plan:
+    about = {key: getattr(recipe, key) for key in ("about", "reference", "expected", "time")}
+    return Plan(recipe.name, [], [Planned(f"seed{recipe.seed}", recipe, {})], about)
+
+
+def _expand(source: Source, path: Path, every: list[Setting]) -> Plan:
+    unknown = [key for key in source.data if key not in PLAN_KEYS]
+    if unknown:
+        raise ConfigError(
+            f"{source.where((unknown[0],))}: unknown key '{unknown[0]}' in a plan"
+            f"{did_you_mean(unknown[0], PLAN_KEYS) or '.'} Allowed here: {', '.join(PLAN_KEYS)}."
+        )
+    base = _base(source, path)
+    axes = [*_cases(source), *_grid(source), *_zip(source)]
+    names = _dim_names([dim for axis in axes for dim in axis[0][0]])
+    _refuse_swept(every, [key for axis in axes for _, changes in axis for key, *_ in changes])
+    runs = []
+    for combination in itertools.product(*axes):
+        document = base
+        for _, changes in combination:
+            for key, value, origin, where in changes:
+                document = document.changed(key, value, origin.lines, where)
+        for key, value, origin, where in every:
+            document = document.changed(key, value, origin.lines, where)
+        coordinates = {names[dim]: value for values, _ in combination for dim, value in values.items()}
+        document = document.changed(("name",), source.data["name"], {}, source.where(("name",)))
+        recipe = _checked(document, path)
+        runs.append(Planned(_run_name(coordinates) or f"seed{recipe.seed}", recipe, coordinates))
+    named = {name for run in runs for name in run.recipe.measures}
+    if mixed := sorted(name for name in named if "/" in name and name.partition("/")[0] in named):
+        word = mixed[0].partition("/")[0]
+        raise ConfigError(
+            f"{source.name}: some runs have '{word}' and others '{mixed[0]}'; give it a name in all of them"
+        )
+    if len({run.name for run in runs}) < len(runs):
+        raise ConfigError(f"{source.name}: two runs of the plan vary the same keys to the same values")
+    about = {key: str(source.data.get(key, "")) for key in ("about", "reference", "expected", "time")}
+    return Plan(source.data["name"], list(names.values()), runs, about)
+
+
+def _refuse_swept(every: list[Setting], swept: list[KeyPath]) -> None:
+    """Refuse overrides of keys that the plan varies: the runs would not be what their labels say."""
+    for key, _, _, where in every:
+        for varied in swept:
+            if varied[: len(key)] == key:
+                raise ConfigError(
+                    f"{where}: the plan varies '{'.'.join(map(str, varied))}' itself; change it under grid, zip or "
+                    "cases, for example --set grid.seed=[7]"
+                )
+
+
+def _checked(source: Source, path: Path) -> Recipe:
+    """Return a recipe whose measures find in it what they need."""
+    with beside(path.parent):
+        recipe = recipe_from(source)
+    try:
+        graph(recipe, RunContext())
+    except ConfigError as error:
+        raise ConfigError(f"{source.where(())}: {error}") from None
+    return recipe
+
+
+def _base(source: Source, path: Path) -> Source:
+    chosen = source.data.get("recipe")
+    if isinstance(chosen, dict):
+        return source.part(("recipe",))
+    if isinstance(chosen, str):
+        beside = path.parent / chosen
+        return read_yaml(beside if beside.is_file() else find(chosen))
+    raise ConfigError(
+        f"{source.where(('recipe',))}: a plan needs 'recipe': keys of a recipe, or the name or path of one; "
+        f"found {chosen!r}"
+    )
+
+
+def _cases(source: Source) -> list[list[Change]]:
+    cases = _mapping(source, "cases")
+    if not cases:
+        return []
+    axis: list[Change] = []
+    for label, keys in cases.items():
+        place = ("cases", label)
+        if not isinstance(keys, dict | None):
+            raise ConfigError(f"{source.where(place)}: case '{label}' must be 'key: value' lines, found {keys!r}")
+        changes = [setting for key in keys or {} for setting in _settings(source, place, (key,))]
+        axis.append(({"model": str(label)}, changes))
+    return [axis]
+
+
+def _settings(source: Source, place: KeyPath, path: KeyPath) -> list[Setting]:
+    """Return what the group of keys at ``place + path`` sets: its members one by one, unless it has a `kind`."""
+    value: Any = source.data
+    for key in (*place, *path):
+        value = value[key]
+    if isinstance(value, dict) and value and "kind" not in value:
+        return [setting for key in value for setting in _settings(source, place, (*path, key))]
+    part = source.part((*place, *path)) if isinstance(value, dict) else Source({}, "", {})
+    dotted = tuple(step for key in path for step in (key.split(".") if isinstance(key, str) else [key]))
+    return [(dotted, value, part, source.where((*place, *path)))]
+
+
+def _grid(source: Source) -> list[list[Change]]:
+    axes = []
+    for key, values in _mapping(source, "grid").items():
+        where = source.where(("grid", key))
+        listed = _values(values, where, key)
+        axes.append([_change(key, v, label, where) for v, label in zip(listed, _labels(listed), strict=True)])
+    return axes
+
+
+def _zip(source: Source) -> list[list[Change]]:
+    table = _mapping(source, "zip")
+    if not table:
+        return []
+    listed = {key: _values(values, source.where(("zip", key)), key) for key, values in table.items()}
+    lengths = {key: len(values) for key, values in listed.items()}
+    if len(set(lengths.values())) > 1:
+        raise ConfigError(f"{source.where(('zip',))}: the lists of 'zip' must be equally long, found {lengths}")
+    axis = []
+    columns = [list(zip(values, _labels(values), strict=True)) for values in listed.values()]
+    for row in zip(*columns, strict=True):
+        parts = [
+            _change(key, v, label, source.where(("zip", key))) for key, (v, label) in zip(listed, row, strict=True)
+        ]
+        axis.append(({k: v for part, _ in parts for k, v in part.items()}, [c for _, cs in parts for c in cs]))
+    return [axis]
+
+
+def _mapping(source: Source, key: str) -> dict[Any, Any]:
+    value = source.data.get(key) or {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{source.where((key,))}: '{key}' must be 'key: value' lines, found {value!r}")
+    return value
+
+
+def _values(values: Any, where: str, key: object) -> list[Any]:
+    if isinstance(values, dict) and set(values) == {"range"} and isinstance(values["range"], int):
+        values = list(range(values["range"]))
+    if not isinstance(values, list) or not values:
+        raise ConfigError(f"{where}: '{key}' must be a list of values or {{range: n}}, found {values!r}")
+    return values
+
+
+def _change(key: object, value: Any, label: Any, where: str) -> Change:
+    return {str(key): label}, [(tuple(str(key).split(".")), value, Source({}, "", {}), where)]
+
+
+def _labels(values: list[Any]) -> list[Any]:
+    """Return the coordinates of values: numbers if all of them are (YAML calls 1e-3 a word), else words."""
+    try:
+        numbers = [v if isinstance(v, int | float) else float(v) for v in values]
+        if not any(isinstance(v, bool) for v in values):
+            return numbers
+    except (TypeError, ValueError):
+        pass
+    return [value if isinstance(value, str) else json.dumps(value) for value in values]
+
+
+#: Names that the results use themselves.
+RESERVED = {"linf", "l2", "noise", "epsilon", "attack", "component", "presentation", "class", "neuroid", "run", "label",
+            "split", "model", "repeat", "seed", "epoch", "alpha", "convention", "layer"}  # fmt: skip
+
+
+def _dim_names(keys: list[str]) -> dict[str, str]:
+    """Return short names for dotted keys: the last part where that is unique and means nothing else."""
+    unique = dict.fromkeys(keys)
+    last = [key.rsplit(".", 1)[-1] for key in unique]
+    return {
+        key: short
+        if key == short or (last.count(short) == 1 and short not in RESERVED)
+        else key.replace(".", "_").replace("/", "_")
+        for key, short in zip(unique, last, strict=True)
+    }
+
+
+def _run_name(coordinates: dict[str, Any]) -> str:
+    return safe_name("-".join(str(v) if k == "model" else f"{k}{v}" for k, v in coordinates.items()))

@@ -1,0 +1,1 @@
+"""What people read: the table and the page of a plan."""

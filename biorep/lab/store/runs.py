@@ -1,0 +1,224 @@
+"""Run folders: what was asked for, what is finished, and which stages hold the results.
+
+A store root looks like this::
+
+    <root>/store.json                                          the form of the store
+    <root>/stages/<kind>/<key>/{stage.json, <kind>.nc, manifest.json}   shared by all runs
+    <root>/<plan>/plan.json                                    what was varied, and the runs that are wanted
+    <root>/<plan>/lease.json                                   who works on it now, see `lease`
+    <root>/<plan>/runs/<run>/{recipe.yaml, run.json, log.txt}  one run: its recipe, its stage keys, what it said
+    <root>/<plan>/failed/<run>.json                            why a run failed, see `failures`
+    <root>/<plan>/collected/<name>.nc                          all runs in one file, see `collected`
+    <root>/<plan>/{report.html, figures/}                      made from the stages
+
+A run is finished if and only if its ``run.json`` is there and its stages are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from biorep import atomic
+from biorep.errors import StoreError
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One finished run.
+
+    Parameters
+    ----------
+    name : str
+    recipe : dict
+        As executed, defaults filled in.
+    coordinates : dict
+        The values of what the plan varied.
+    stages : dict
+        Name in the recipe -> ``kind/key``.
+    numbers : dict
+        What the table shows of it, ``name.column`` -> value; not finite ones as the words ``inf`` and ``nan``.
+    warnings : list of str
+    seconds : float
+        How long it took; stages that were there already took none.
+    code_version : str
+    code : dict
+        Digests of the user's own classes, by their names.
+    """
+
+    name: str
+    recipe: dict[str, Any]
+    coordinates: dict[str, Any] = field(default_factory=dict)
+    stages: dict[str, str] = field(default_factory=dict)
+    numbers: dict[str, float | str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    code_version: str = ""
+    code: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """A plan and its runs.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the plan, whole: the one that was opened, whatever it is called now.
+    dims : list of str
+        Names of what was varied, in order.
+    runs : list of RunRecord
+        The finished runs, in the order of the plan.
+    about : dict
+    planned : dict
+        Name of every run of the plan -> its coordinates.
+    columns : list of dict
+        Columns of the table: `name` in the numbers of runs, `heading`, `digits`, `note`.
+    """
+
+    folder: Path
+    dims: list[str]
+    runs: list[RunRecord]
+    about: dict[str, Any] = field(default_factory=dict)
+    planned: dict[str, dict[str, Any]] = field(default_factory=dict)
+    columns: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Name of the plan: that of its folder."""
+        return self.folder.name
+
+    @property
+    def root(self) -> Path:
+        """Root of the store."""
+        return self.folder.parent
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of the runs that are not finished."""
+        finished = {run.name for run in self.runs}
+        return [name for name in self.planned if name not in finished]
+
+
+def run_folder(plan_folder: Path, name: str) -> Path:
+    """Return the folder of a run."""
+    return plan_folder / "runs" / name
+
+
+def write_run(plan_folder: Path, record: RunRecord) -> None:
+    """Write the folder of a finished run; ``run.json`` is the last file."""
+    import yaml
+
+    where = run_folder(plan_folder, record.name)
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text = yaml.dump(record.recipe, Dumper=dumper, sort_keys=False, allow_unicode=True)
+    atomic.write_text(where / "recipe.yaml", text, durable=False)  # for people; the record has it as well
+    atomic.write_json(where / "run.json", vars(record))
+
+
+def read_run(plan_folder: Path, name: str) -> RunRecord | None:
+    """Return the record of a run, or None if it is not finished.
+
+    Raises
+    ------
+    StoreError
+        If the record is there and cannot be read.
+    """
+    path = run_folder(plan_folder, name) / "run.json"
+    try:
+        return RunRecord(**json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreError(
+            f"{path} cannot be read ({type(error).__name__}: {error}). Remove it and run the plan again: finished "
+            "stages are not repeated."
+        ) from error
+
+
+def write_plan(
+    folder: Path,
+    dims: Sequence[str],
+    planned: dict[str, dict[str, Any]],
+    about: dict[str, Any],
+    columns: Sequence[dict[str, Any]] = (),
+) -> None:
+    """Write the index of a plan: what is wanted, finished or not."""
+    index = {
+        "dims": list(dims),
+        "runs": [{"name": run, "coordinates": coordinates} for run, coordinates in planned.items()],
+        "about": about,
+        "columns": list(columns),
+    }
+    atomic.write_json(folder / "plan.json", index)
+
+
+def read_plan(folder: str | Path) -> PlanRecord:
+    """Read a plan and its finished runs from a plan's folder.
+
+    Raises
+    ------
+    StoreError
+        If the folder is not that of a plan; the message says what is there.
+    """
+    folder = Path(folder).resolve()
+    index_path = folder / "plan.json"
+    if not index_path.is_file():
+        inside = sorted(path.parent.name for path in folder.glob("*/plan.json")) if folder.is_dir() else []
+        hint = f" It holds the plans {', '.join(inside)}: open one of them." if inside else ""
+        raise StoreError(
+            f"{folder} is not the folder of a plan: it has no plan.json.{hint} Folders are made by "
+            "'biorep run RECIPE_OR_PLAN --out STORE' and 'biorep sweep', as STORE/<name of the recipe or plan>."
+        )
+    try:
+        index = json.loads(index_path.read_text(encoding="utf-8"))
+        planned = {run["name"]: run["coordinates"] for run in index["runs"]}
+        dims, about, columns = index["dims"], index["about"], index["columns"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{index_path} cannot be read ({type(error).__name__}: {error}). Run the plan again: finished stages are "
+            "not repeated."
+        ) from error
+    runs = [record for run in planned if (record := read_run(folder, run)) is not None]
+    return PlanRecord(folder, dims, runs, about, planned, columns)
+
+
+#: Another form of the store than this is not read.
+FORM = 2
+
+
+def open_root(root: Path) -> None:
+    """Make the root of a store, or check that it is one of this form.
+
+    Raises
+    ------
+    StoreError
+        If it holds results of an older biorep, or of a newer one.
+    """
+    path = root / "store.json"
+    if path.is_file():
+        check_root(root)
+    elif (root / "stages").is_dir() or any(root.glob("*/plan.json")):
+        raise StoreError(_other(root, "an older"))
+    else:
+        atomic.write_json(path, {"form": FORM})
+
+
+def check_root(root: Path) -> None:
+    """Raise `StoreError` unless a folder is the root of a store of this form."""
+    path = root / "store.json"
+    try:
+        form = int(json.loads(path.read_text(encoding="utf-8"))["form"])
+    except FileNotFoundError:
+        raise StoreError(_other(root, "an older")) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+    if form != FORM:
+        raise StoreError(_other(root, "an older" if form < FORM else "a newer"))
+
+
+def _other(root: Path, age: str) -> str:
+    return f"{root} was made by {age} biorep: choose another folder with --out. Nothing in it was touched."

@@ -1,0 +1,57 @@
+"""The table of a plan."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from biorep.lab.report.table import Estimate, Row, estimate, notes, render, summary
+from biorep.lab.store.runs import PlanRecord, RunRecord
+
+
+def test_estimate_is_the_mean_with_its_t_interval():
+    values = [1.0, 2.0, 4.0]
+    found = estimate(values)
+    # t quantile 0.975 with 2 degrees of freedom: 4.302653
+    assert found.mean == pytest.approx(7 / 3)
+    assert found.half_width == pytest.approx(4.302653 * np.std(values, ddof=1) / np.sqrt(3), rel=1e-6)
+    assert np.isnan(estimate([3.0]).half_width)
+    assert np.isnan(estimate([3.0, 3.0]).half_width)
+    assert np.isnan(estimate([]).mean)
+    assert estimate([1.0, np.inf]).mean == np.inf
+
+
+def test_text():
+    assert Estimate(0.12345, 0.01).text(2) == "0.12 ± 0.01"
+    assert Estimate(1.0, np.nan).text(1) == "1.0"
+    assert Estimate(np.nan, np.nan).text(1) == "–"
+
+
+def test_few_seeds_are_called_preliminary():
+    rows = [Row("a", 3, {"accuracy": Estimate(0.5, 0.1), **dict.fromkeys(("alpha",), Estimate(1, 0.1))})]
+    assert "preliminary" in notes(rows)[0]
+    assert "preliminary" not in notes([Row("a", 5, {})])[0]
+    assert "over 5 seeds" in notes([Row("a", 5, {})])[0]
+    assert notes([Row("a", 1, {})]) == ["One seed: no interval, no claim."]
+
+
+def test_render_leaves_out_columns_without_numbers(tmp_path):
+    columns = [
+        {"name": "readout.accuracy", "heading": "test accuracy", "digits": 3, "note": ""},
+        {"name": "spectrum.alpha", "heading": "exponent", "digits": 2, "note": ""},
+    ]
+    nothing = Estimate(np.nan, np.nan)
+    row = Row("kh", 5, {"readout.accuracy": Estimate(0.98, 0.01), "spectrum.alpha": nothing})
+    text = render(PlanRecord(tmp_path / "p", ["seed"], [], columns=columns), [row])
+    assert text.splitlines()[0].split("  ") == ["network", "seeds", "test accuracy"]
+    assert "0.980 ± 0.010" in text
+
+
+def test_the_table_comes_from_the_records_alone(tmp_path):
+    columns = [{"name": "entropy.bits", "heading": "bits", "digits": 1, "note": ""}]
+    runs = [RunRecord(f"s{s}", {}, {"model": "a", "seed": s}, numbers={"entropy.bits": 1.0 + s}) for s in range(3)]
+    runs.append(RunRecord("b0", {}, {"model": "b", "seed": 0}, numbers={"entropy.bits": "inf"}))
+    rows = summary(PlanRecord(tmp_path / "p", ["model", "seed"], runs, columns=columns))
+    assert [row.name for row in rows] == ["a", "b"]
+    assert rows[0].values["entropy.bits"].mean == 2.0
+    assert rows[1].values["entropy.bits"].mean == np.inf

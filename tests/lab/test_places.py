@@ -1,0 +1,330 @@
+"""Content, not places: plans that are copied, renamed, linked or entered; a user's code; what a plan has no more."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+import biorep
+from biorep.errors import ConfigError, StoreError
+from biorep.lab import batch
+from biorep.lab.report.page import write_report
+from biorep.lab.store import Stages, collect, read_plan, status
+from biorep.lab.store.runs import write_run
+
+PLAN = """
+name: p
+recipe:
+  dataset: {name: digits, limit: 60}
+  network: {kind: random-features, units: 12}
+  spectrum: {first: 1, last: 8}
+  robustness: null
+grid: {seed: {range: 2}}
+"""
+OWN = """
+from helper import scale
+import xarray as xr
+from biorep.contracts import Code, Measure
+
+class Loudness(Measure):
+    kind: str = "own.py:Loudness"
+    power: float = 1.0
+
+    def needs(self, recipe):
+        return {"code": Code("test")}
+
+    def make(self, given):
+        loud = scale() * float((given["code"]["response"] ** self.power).mean())
+        return xr.Dataset({"loud": ((), loud, {"long_name": "loudness", "units": "1"})})
+"""
+
+
+def run(path, out, *overrides):
+    said = []
+    record = batch.execute(batch.read(path, overrides), out, say=said.append)
+    return record, [line.split(": ", 1)[1] for line in said]
+
+
+def made(said):
+    return [line.split()[0] for line in said if line.endswith(" s")]
+
+
+@pytest.fixture
+def plan(tmp_path):
+    (tmp_path / "p.yaml").write_text(PLAN)
+    record, _ = run(tmp_path / "p.yaml", tmp_path / "out")
+    write_report(record.folder)
+    return record.folder
+
+
+@pytest.mark.parametrize("how", ["renamed", "copied", "linked", "entered"])
+def test_a_plan_writes_into_the_folder_that_was_opened(plan, how, monkeypatch):
+    other = plan.parent / "other"
+    if how == "renamed":
+        plan.rename(other)
+    elif how == "copied":
+        shutil.copytree(plan, other)
+    elif how == "linked":
+        other.symlink_to(plan)
+    else:
+        monkeypatch.chdir(plan)
+        other = "."
+    tree = biorep.open(other)
+    assert tree["spectrum"]["alpha"].dims == ("seed",)
+    record = read_plan(other)
+    for path in (record.folder / "collected").glob("*.nc"):
+        path.unlink()
+    before = {path.name for path in plan.parent.iterdir()}
+    assert {path.parent.parent for path in collect(other)} == {record.folder}
+    assert write_report(other).parent == record.folder
+    assert {path.name for path in plan.parent.iterdir()} == before  # nobody made the old folder again
+    if how == "renamed":
+        assert not plan.exists()
+        assert "other: 2 runs: 2 done" in status(other)[0]
+
+
+def test_what_a_plan_asks_for_no_more_is_gone_from_table_page_tree_and_figures(plan, tmp_path):
+    assert (plan / "figures" / "spectrum.svg").is_file()
+    assert (plan / "collected" / "spectrum.nc").is_file()
+    record, said = run(tmp_path / "p.yaml", tmp_path / "out", "recipe.spectrum=null")
+    assert made(said) == []
+    collect(plan)
+    page = write_report(plan).read_text()
+    assert "spectrum" not in biorep.open(plan)
+    assert not (plan / "collected" / "spectrum.nc").exists()
+    assert not (plan / "figures" / "spectrum.svg").exists()
+    assert "exponent" not in page
+    assert all("spectrum" not in run.stages for run in record.runs)
+    assert not any("spectrum" in column["name"] for column in record.columns)
+
+
+def test_a_page_is_written_again_only_when_something_has_changed(plan, tmp_path):
+    stamp = (plan / "report.html").stat().st_mtime_ns
+    run(tmp_path / "p.yaml", tmp_path / "out")
+    assert write_report(plan).stat().st_mtime_ns == stamp
+    run(tmp_path / "p.yaml", tmp_path / "out", "grid.seed=[0,1,2]")
+    assert write_report(plan).stat().st_mtime_ns != stamp
+
+
+def test_a_repeated_plan_opens_no_result_and_checks_each_once(plan, tmp_path, monkeypatch):
+    from biorep import atomic
+
+    hashed = []
+    real = atomic.sha256
+    monkeypatch.setattr(atomic, "sha256", lambda path: (hashed.append(path), real(path))[1])
+    monkeypatch.setattr(Stages, "load", lambda *_: 1 / 0)
+    monkeypatch.setattr(Stages, "load_tree", lambda *_: 1 / 0)
+    record, said = run(tmp_path / "p.yaml", tmp_path / "out")
+    assert len(record.runs) == 2
+    assert made(said) == []
+    stages = {address for one in record.runs for address in one.stages.values()}
+    assert sorted(path.parent.name for path in hashed) == sorted(address.split("/")[1] for address in stages)
+
+
+def test_a_store_of_another_form_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "p.yaml").write_text(PLAN)
+    (tmp_path / "old" / "stages" / "state").mkdir(parents=True)
+    with pytest.raises(StoreError, match="made by an older biorep: choose another folder with --out"):
+        run(tmp_path / "p.yaml", tmp_path / "old")
+    assert sorted(os.listdir(tmp_path / "old" / "stages")) == ["state"]
+    assert not (tmp_path / "old" / "store.json").exists()
+
+
+# ------------------------------------------------------------------------------------------- a user's own code
+
+
+@pytest.fixture
+def own(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "helper.py").write_text("def scale():\n    return 2.0\n")
+    (tmp_path / "p.yaml").write_text(
+        PLAN.replace("  robustness", '  loudness: {kind: "own.py:Loudness"}\n  robustness')
+    )
+    return tmp_path / "p.yaml"
+
+
+def loud(folder):
+    return float(biorep.open(folder)["loudness"]["loud"].sel(seed=0))
+
+
+def test_a_measure_of_the_user_s_own_runs_and_follows_its_text(own, tmp_path):
+    record, said = run(own, tmp_path / "out")
+    assert made(said).count("loudness") == 2
+    first = loud(record.folder)
+    _, said = run(own, tmp_path / "out")
+    assert made(said) == []
+    (tmp_path / "helper.py").write_text("def scale():\n    return 6.0\n")  # a module beside it, imported by it
+    record, said = run(own, tmp_path / "out")
+    assert made(said) == ["loudness", "loudness"]
+    assert loud(record.folder) == pytest.approx(3 * first)
+
+
+def test_the_log_says_that_the_code_has_changed_and_status_warns_of_a_mixture(own, tmp_path):
+    record, _ = run(own, tmp_path / "out")
+    (tmp_path / "own.py").write_text(OWN + "\n# another text\n")
+    said = []
+    batch.execute(batch.read(own), tmp_path / "out", say=said.append)
+    assert said[0] == "the code of 'Loudness' has changed since the last run: what it made is made anew"
+    from dataclasses import replace
+
+    write_run(record.folder, replace(record.runs[0], code={"Loudness": "another"}))
+    assert any("come from 2 versions of the code of 'Loudness'" in line for line in status(record.folder))
+
+
+def test_where_a_user_s_file_lies_makes_no_difference(own, tmp_path):
+    run(own, tmp_path / "out")
+    shutil.copytree(tmp_path, tmp_path / "elsewhere", ignore=shutil.ignore_patterns("out", "elsewhere"))
+    (tmp_path / "elsewhere" / "own.py").rename(tmp_path / "elsewhere" / "mine.py")
+    text = own.read_text().replace("own.py", "mine.py")
+    (tmp_path / "elsewhere" / "p.yaml").write_text(text)
+    _, said = run(tmp_path / "elsewhere" / "p.yaml", tmp_path / "out")
+    assert made(said) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def broken(:\n", r"own\.py:1: invalid syntax"),
+        ("import absent_module\n", r"own\.py:1: ModuleNotFoundError: No module named 'absent_module'"),
+        ("import sys\n\nsys.exit(0)\n", r"own\.py:3: SystemExit: 0"),
+        ("Loudness = 3\n", r"own\.py defines no measure 'Loudness' \(it defines: none\)"),
+    ],
+)
+def test_mistakes_in_a_user_s_file_name_its_line(own, tmp_path, text, message):
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        batch.read(own)
+
+
+MEAN = """
+import xarray as xr
+from biorep.contracts import Images, Measure
+
+class Mean{NAME}(Measure):
+    kind: str = "mean"
+    files = {FILES}
+
+    def needs(self, recipe):
+        return {{"images": Images("test")}}
+
+    def make(self, given):
+        {BODY}
+        return xr.Dataset({{"value": ((), value, {{"long_name": "value", "units": "1"}})}})
+"""
+
+
+def own_plan(tmp_path, measures):
+    lines = "".join(f'  {name}: {{kind: "{kind}"}}\n' for name, kind in measures.items())
+    (tmp_path / "q.yaml").write_text(
+        "name: q\nrecipe:\n  dataset: {name: digits, limit: 40}\n  network: {kind: pixels}\n  readout: null\n"
+        f"  spectrum: null\n  robustness: null\n{lines}grid: {{seed: [0]}}\n"
+    )
+    return tmp_path / "q.yaml"
+
+
+def value(folder, name):
+    return float(biorep.open(folder)[name]["value"])
+
+
+def test_modules_of_one_name_in_two_folders_are_refused(tmp_path):
+    for number in (1, 2):
+        folder = tmp_path / f"d{number}"
+        folder.mkdir()
+        (folder / "twin.py").write_text(f"V = {number}.0\n")
+        text = MEAN.format(NAME=number, FILES=(), BODY="from twin import V; value = V")
+        (folder / "mine.py").write_text(text)
+    plan = own_plan(tmp_path, {"one": "d1/mine.py:Mean1", "two": "d2/mine.py:Mean2"})
+    with pytest.raises(ConfigError, match="imports the module 'twin' beside it, and another module 'twin'"):
+        batch.read(plan)
+
+
+def test_which_of_the_files_has_which_content_matters(tmp_path):
+    body = "from pathlib import Path; value = float(Path(__file__).with_name('a.txt').read_text())"
+    (tmp_path / "mine.py").write_text(MEAN.format(NAME="", FILES=("a.txt", "b.txt"), BODY=body))
+    found = []
+    for a, b in ((5, 7), (7, 5)):
+        (tmp_path / "a.txt").write_text(f"{a}")
+        (tmp_path / "b.txt").write_text(f"{b}")
+        record, _ = run(own_plan(tmp_path, {"mine": "mine.py:Mean"}), tmp_path / "out")
+        found.append(value(record.folder, "mine"))
+    assert found == [5, 7]
+
+
+def test_what_a_user_s_measure_does_to_its_images_reaches_nobody_else(tmp_path):
+    spoil = "given['images']['image'].values[...] = 0.5; value = 0.5"
+    (tmp_path / "bad.py").write_text(MEAN.format(NAME="Bad", FILES=(), BODY=spoil))
+    look = "value = float(given['images']['image'].mean())"
+    (tmp_path / "good.py").write_text(MEAN.format(NAME="Good", FILES=(), BODY=look))
+    record, _ = run(own_plan(tmp_path, {"bad": "bad.py:MeanBad", "good": "good.py:MeanGood"}), tmp_path / "out")
+    expected = float(biorep.datasets.load("digits", "test", limit=40)["image"].mean())
+    assert value(record.folder, "good") == pytest.approx(expected)
+
+
+def test_a_class_that_a_file_only_imports_is_refused_and_stays_itself(tmp_path):
+    from biorep.networks.controls.random_features import RandomFeatures
+    from biorep.tables import MEASURES, NETWORKS
+
+    (tmp_path / "mine.py").write_text("from biorep.networks.controls.random_features import RandomFeatures\n")
+    with pytest.raises(ConfigError, match=r"defines no network 'RandomFeatures' \(it defines: none\)"):
+        NETWORKS.parse({"kind": f"{tmp_path / 'mine.py'}:RandomFeatures"})
+    assert (RandomFeatures().word, RandomFeatures().code) == ("random-features", "")
+    (tmp_path / "base.py").write_text("from biorep.contracts import Measure\n")
+    with pytest.raises(ConfigError, match="defines no measure 'Measure'"):
+        MEASURES.parse({"kind": f"{tmp_path / 'base.py'}:Measure"})
+    assert MEASURES.parse({"kind": "spectrum"}).word == "spectrum"
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path):
+    for name, number in (("a.py", 1), ("b.py", 2)):
+        (tmp_path / name).write_text(MEAN.format(NAME="", FILES=(), BODY=f"value = {number}.0"))
+    with pytest.raises(ConfigError, match="two different classes 'Mean'"):
+        batch.read(own_plan(tmp_path, {"one": "a.py:Mean", "two": "b.py:Mean"}))
+
+
+def test_labels_that_change_their_kind_are_written_anew(tmp_path):
+    (tmp_path / "p.yaml").write_text(PLAN.replace("grid: {seed: {range: 2}}", "grid: {readout.images: [20, 30]}"))
+    run(tmp_path / "p.yaml", tmp_path / "out")
+    record, _ = run(tmp_path / "p.yaml", tmp_path / "out", "grid.readout.images=[20,30,null]")
+    assert [one.coordinates["images"] for one in record.runs] == ["20", "30", "null"]
+    write_report(record.folder)
+
+
+def test_what_has_other_dims_in_some_runs_is_apart(tmp_path):
+    text = PLAN.replace("grid: {seed: {range: 2}}", "cases: {every: {spectrum.layer: all}, last: {}}")
+    (tmp_path / "p.yaml").write_text(text)
+    record, _ = run(tmp_path / "p.yaml", tmp_path / "out")
+    tree = biorep.open(record.folder)
+    assert "alpha" not in tree["spectrum"]
+    shapes = {tree[f"spectrum/shape_{n}"].attrs["runs"]: tree[f"spectrum/shape_{n}"]["alpha"].dims for n in (1, 2)}
+    assert shapes == {"every": ("run", "layer"), "last": ("run",)}
+    write_report(record.folder)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("readout/a: {}\nreadout/b: {}", "'readout' is needed, and the recipe has readout/a, readout/b: keep one"),
+        ("spectrum: {kind: isometry}", "'spectrum' is the word of a measure of its own"),
+        ("shape_1: {kind: isometry}", "a measure cannot be called 'shape_1'"),
+        ("network/x: {kind: isometry}", "a measure cannot be called 'network/x'"),
+        ("5: {}", "a key must be a word, found 5"),
+    ],
+)
+def test_names_that_would_mislead_are_refused(tmp_path, lines, message):
+    (tmp_path / "r.yaml").write_text(f"name: r\ndataset: {{name: digits}}\nnetwork: {{kind: pixels}}\n{lines}\n")
+    with pytest.raises(ConfigError, match=message):
+        batch.read(tmp_path / "r.yaml")
+
+
+def test_a_count_and_a_layer_of_the_same_name_are_two_nodes(tmp_path):
+    from biorep.context import RunContext
+    from biorep.lab.graph import graph
+    from biorep.lab.recipe import recipe_from
+    from biorep.source import Source
+
+    document = {"name": "r", "dataset": {"name": "digits"}, "network": {"kind": "pixels"}, "isometry/a": {"images": 10},
+                "isometry/b": {"layer": "10"}, "robustness": None}  # fmt: skip
+    nodes = graph(recipe_from(Source(document, "r", {})), RunContext())
+    assert nodes["isometry/a"].parents["code"] is not nodes["isometry/b"].parents["code"]

@@ -1,16 +1,17 @@
-"""What a sweep costs beside its runs: overhead per run, scaling over workers, collecting and opening a thousand runs.
+"""What a sweep costs beside its runs: overhead per run, scaling over workers, collecting, opening, repeating.
 
     python benchmarks/batch.py
 
 The peer is a bare Dask task, as one writes it by hand: it loads the images, does the same work and writes the same two
-Datasets with `to_netcdf`; no key, no manifest, no lock, no log, no resume. Both run on the same worker of the same
-cluster, in turns. Run it on an idle machine.
+Datasets with `to_netcdf`; no key, no manifest, no lock, no log, no resume. Both run on one worker, ours behind a pipe,
+the peer's behind a scheduler, in turns. Run it on an idle machine.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import queue
 import statistics
 import subprocess
 import sys
@@ -19,12 +20,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from biorep import batch
-from biorep.batch.clusters import ONE_THREAD, cluster
-from biorep.batch.pipeline import plain_recipe
-from biorep.batch.plan import Plan
-from biorep.batch.work import Task, here, perform
-from biorep.store import write_plan
+from biorep.lab import batch
+from biorep.lab.batch.pool import Pool
+from biorep.lab.batch.worker import ONE_THREAD, Task, attempt
+from biorep.lab.plan import Plan
+from biorep.lab.store import write_plan
 
 TRIVIAL = """
 name: trivial
@@ -57,7 +57,7 @@ recipe:
 grid: {seed: {range: COUNT}}
 """
 ROUNDS, PER_ROUND = 7, 40
-RUNS, MORE = 1000, 10
+RUNS, MORE, REPEATED = 1000, 10, 100
 
 
 def read(text: str, folder: Path) -> Plan:
@@ -70,9 +70,17 @@ def read(text: str, folder: Path) -> Plan:
 def tasks(plan: Plan, root: Path) -> list[Task]:
     """Return the runs of a plan as a sweep sends them to workers."""
     return [
-        Task(run.name, plain_recipe(run.recipe), run.coordinates, str(root), plan.name, "benchmark")
-        for run in plan.runs
+        Task(run.name, run.recipe.document(), run.coordinates, str(root / plan.name), "benchmark") for run in plan.runs
     ]
+
+
+def all_done(pool: Pool, part: list[Task]) -> None:
+    """Execute tasks and return when the last one has ended."""
+    ended: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    for task in part:
+        pool.submit(task, lambda *outcome: ended.put(outcome))
+    outcomes = {ended.get()[1] for _ in part}
+    assert outcomes == {"done"}, outcomes
 
 
 def bare(recipe: dict[str, Any], folder: str) -> None:
@@ -100,18 +108,20 @@ def overhead(folder: Path) -> None:
     """Print the time of a trivial run beside that of the bare task."""
     trivial = tasks(read(TRIVIAL, folder), folder / "store")
     spent: dict[str, list[float]] = {"biorep": [], "bare": [], "bare, without xarray's lock": []}
-    with cluster("local", 1) as client:
+    from distributed import Client, LocalCluster
+
+    settings = {"n_workers": 1, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    with Pool(1) as pool, LocalCluster(**settings, env=ONE_THREAD) as cluster, Client(cluster) as client:
         for number in range(ROUNDS + 1):
             part = trivial[number * PER_ROUND : (number + 1) * PER_ROUND]
             for name in spent:
                 start = time.perf_counter()
                 if name == "biorep":
-                    futures = [client.submit(perform, task, pure=False) for task in part]
+                    all_done(pool, part)
                 else:
                     function = bare if name == "bare" else unlocked
                     target = folder / function.__name__
-                    futures = [client.submit(function, t.recipe, str(target / t.name), pure=False) for t in part]
-                client.gather(futures)
+                    client.gather([client.submit(function, t.recipe, str(target / t.name), pure=False) for t in part])
                 if number:  # the first round loads libraries
                     spent[name].append((time.perf_counter() - start) / PER_ROUND * 1e3)
     middle = {name: statistics.median(values) for name, values in spent.items()}
@@ -126,20 +136,37 @@ def scaling(folder: Path) -> None:
     wall = {}
     for workers in (1, 2):
         bound = tasks(read(BOUND, folder), folder / f"store{workers}")
-        with cluster("local", workers) as client:
-            client.run(_warm)  # libraries are loaded on every worker
+        with Pool(workers) as pool:
+            all_done(pool, bound[:workers])  # libraries are loaded in every process
             start = time.perf_counter()
-            client.gather([client.submit(perform, task, pure=False) for task in bound])
+            all_done(pool, bound[2:])
             wall[workers] = time.perf_counter() - start
-    print(f"\nCPU-bound sweep of {len(bound)} runs: {wall[1]:.1f} s with 1 worker, {wall[2]:.1f} s with 2")
+    print(f"\nCPU-bound sweep of {len(bound) - 2} runs: {wall[1]:.1f} s with 1 worker, {wall[2]:.1f} s with 2")
     print(f"  ratio   {wall[1] / wall[2]:>7.2f}  (target >= 1.8)")
 
 
-def _warm() -> None:
-    import biorep
+def repeating(folder: Path) -> None:
+    """Print what it costs to repeat a finished plan of a hundred runs."""
+    path = folder / "repeated.yaml"
+    path.write_text(MANY.replace("COUNT", str(REPEATED)).replace("name: many", "name: repeated", 1))
+    command = [sys.executable, "-m", "biorep.cli", "run", str(path), "--out", str(folder / "repeated-store")]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    spent = statistics.median(_cpu(command) for _ in range(3))
+    libraries = (
+        "import xarray, netCDF4, torch, scipy.linalg, biorep.cli, biorep.bridge, biorep.robustness, biorep.geometry"
+    )
+    imports = statistics.median(_cpu([sys.executable, "-c", libraries]) for _ in range(3))
+    each = 1e3 * (spent - imports) / REPEATED
+    print(f"\nA repeated finished plan of {REPEATED} runs: {spent:.1f} CPU s, of them {imports:.1f} imports")
+    print(f"  per run                      {each:>6.1f} CPU ms (target <= 10)")
 
-    images = biorep.datasets.load("digits", "train")
-    biorep.network("krotov-hopfield", units=10, epochs=1).fit(images, seed=0)
+
+def _cpu(command: list[str]) -> float:
+    """Return the CPU seconds of a command."""
+    before = os.times()
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def collecting(folder: Path) -> None:
@@ -148,13 +175,13 @@ def collecting(folder: Path) -> None:
     store = folder / "many-store"
     start = time.perf_counter()
     for task in tasks(plan, store):
-        here(task)
+        attempt(task)
     made = time.perf_counter() - start
     planned = {run.name: run.coordinates for run in plan.runs}
     hidden = list(planned)[RUNS:]
     for name in hidden:
         _record(store, name).rename(_record(store, name).with_suffix(".later"))
-    write_plan(store, plan.name, plan.dims, planned, dict(plan.about))
+    write_plan(store / plan.name, plan.dims, planned, dict(plan.about))
     cold = _child("collect", store / plan.name)
     opened = [_child("open", store / plan.name) for _ in range(3)]
     for name in hidden:
@@ -190,7 +217,7 @@ if verb == "collect":
     import dask.array, distributed  # xarray loads them when it first makes an array
 imported, cpu = time.perf_counter() - begin, time.process_time()
 import biorep
-from biorep.store import collect
+from biorep.lab.store import collect
 if verb == "open":
     float(biorep.open(folder)["spectrum"]["alpha"].mean())
 else:
@@ -206,7 +233,7 @@ def main() -> None:
     """Measure everything."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for measure in (collecting, overhead, scaling):
+        for measure in (repeating, collecting, overhead, scaling):
             measure(folder)
 
 

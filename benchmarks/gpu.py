@@ -24,8 +24,8 @@ import biorep
 from biorep.context import RunContext
 from biorep.engines import prepare
 from biorep.engines.layout import Layout
-from biorep.networks.ensemble import Member, ensemble
-from biorep.networks.spiking import SpikingNetwork
+from biorep.networks.brian.ensemble import Member, ensemble
+from biorep.networks.brian.spiking import SpikingNetwork
 
 TOLERANCE = 1e-10
 SIZES = (100, 400, 1600, 6400)
@@ -52,7 +52,7 @@ def images(n: int, side: int = 28) -> xr.Dataset:
 
 def diehl_cook(units: int, **settings: Any) -> SpikingNetwork:
     """Return the default spiking network."""
-    network = biorep.network("diehl-cook", units=units, most_tries=1, **settings)
+    network = biorep.network("diehl-cook", units=units, max_tries=1, **settings)
     assert isinstance(network, SpikingNetwork)
     return network
 
@@ -63,7 +63,9 @@ def cases() -> Iterator[Case]:
     small = {
         "diehl-cook pool": diehl_cook(50),
         "diehl-cook layer, triplet": diehl_cook(50, inhibition="layer", rule="triplet"),
-        "diehl-cook direct, current": diehl_cook(50, inhibition="direct", synapse="current"),
+        "diehl-cook-current direct": biorep.network(
+            "diehl-cook-current", units=50, inhibition="direct", one_spike=False
+        ),
         "competing-rates": biorep.network("competing-rates", units=50),
         "sailnet": biorep.network("sailnet", units=50),
     }
@@ -90,8 +92,8 @@ def cases() -> Iterator[Case]:
 
 
 def _trained(network: SpikingNetwork, data: xr.Dataset) -> Callable[[RunContext], tuple[np.ndarray, np.ndarray]]:
-    def work(run: RunContext) -> tuple[np.ndarray, np.ndarray]:
-        state = network.fit(data, seed=0, run=run)
+    def work(context: RunContext) -> tuple[np.ndarray, np.ndarray]:
+        state = network.fit(data, seed=0, context=context)
         return state["mean_spikes"].values, state["weights"].values
 
     return work
@@ -100,8 +102,8 @@ def _trained(network: SpikingNetwork, data: xr.Dataset) -> Callable[[RunContext]
 def _together(
     network: SpikingNetwork, data: xr.Dataset, copies: int
 ) -> Callable[[RunContext], tuple[np.ndarray, np.ndarray]]:
-    def work(run: RunContext) -> tuple[np.ndarray, np.ndarray]:
-        states = ensemble([Member(network, seed) for seed in range(copies)], data, run=run)
+    def work(context: RunContext) -> tuple[np.ndarray, np.ndarray]:
+        states = ensemble([Member(network, seed) for seed in range(copies)], data, context=context)
         counts = np.concatenate([state["mean_spikes"].values for state in states])
         return counts, np.stack([state["weights"].values for state in states])
 
@@ -114,8 +116,8 @@ def _encoded(
     inputs = int(np.prod(data["image"].shape[1:]))
     state = network.learnt(network.initial(inputs, 0), inputs)
 
-    def work(run: RunContext) -> tuple[np.ndarray, np.ndarray]:
-        response = network.encode(state, data, copies=copies, run=run)["response"].values
+    def work(context: RunContext) -> tuple[np.ndarray, np.ndarray]:
+        response = network.encode(state, data, copies=copies, context=context)["response"].values
         return response, np.zeros(1)
 
     return work
@@ -125,10 +127,10 @@ def compare(case: Case, cuda: str) -> str:
     """Run a case on both engines and return its line."""
     found, spent = {}, {}
     for engine in ("cpp_standalone", cuda):
-        run = RunContext(engine=engine)
-        case.work(run)  # compiles
+        context = RunContext(engine=engine)
+        case.work(context)  # compiles
         start = time.perf_counter()
-        found[engine] = case.work(run)
+        found[engine] = case.work(context)
         spent[engine] = 1e3 * (time.perf_counter() - start) / case.presentations
     (counts, learnt), (cuda_counts, cuda_learnt) = found["cpp_standalone"], found[cuda]
     equal = bool(np.array_equal(counts, cuda_counts))

@@ -15,8 +15,8 @@ import torch
 
 import biorep
 from biorep.errors import DataError
-from biorep.networks.encoder import normalised
-from biorep.networks.kh_update import Rule, SparseUpdate, dense_step
+from biorep.networks.local.kh_update import Rule, SparseUpdate, dense_step
+from biorep.nn.encoder import normalised
 
 UNITS, ROUNDS, BATCHES = 2000, 15, 10
 TARGETS = {100: 1.45, 1000: 1.35}

@@ -17,8 +17,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from biorep.baselines.mlp import MLP
-from biorep.baselines.regularizers import isometric_penalty, jacobian_penalty, spectral_penalty
+from biorep.networks.backprop.mlp import MLP
+from biorep.penalties import isometric_penalty, jacobian_penalty, spectral_penalty
 
 INPUTS, UNITS, CLASSES = 784, 2000, 10
 STEPS = {100: 15, 1000: 5}

@@ -3,7 +3,8 @@
     python benchmarks/spiking.py                                        # ours alone
     python benchmarks/spiking.py --bindsnet PYTHON --ngclearn PYTHON    # the Pythons that have the peers installed
 
-Start and memory are in `spiking_start.py`.
+Start and memory are in `spiking_start.py`, speed late in a training in `spiking_late.py`: on the processors of some
+makers numbers that decay towards 0 would cost more and more; this program prints that table too.
 
 Process CPU time, user and system, per presentation; medians of interleaved rounds. Ours is everything that a training
 does between two presentations of its list: feeding, reading and writing files, starting the binary, drawing the input
@@ -42,6 +43,7 @@ from spiking_cases import (
     draw_keys,
     input_spikes,
 )
+from spiking_late import print_late
 from spiking_tables import print_profile, print_speed
 
 from biorep.networks.base import flat_images
@@ -148,6 +150,7 @@ def compare(arguments: argparse.Namespace) -> None:
     )
     print_speed(found, arguments.units, inputs)
     print_profile(found, arguments.units, inputs)
+    print_late(arguments.units, images)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from biorep.engines.chunks import Feeder, Progress, Showing
 from biorep.engines.counter import draw_key
 from biorep.engines.presentation import Circuit
 from biorep.errors import DataError
-from biorep.networks.spiking import SpikingNetwork, feeder
+from biorep.networks.brian.simulation import feeder
+from biorep.networks.brian.spiking import SpikingNetwork
 
 INPUTS, EPOCH = 784, 60_000
 #: Presentations before the clock starts, and in one timed chunk of ours.
@@ -42,12 +43,12 @@ class Protocol:
 PROTOCOLS = (
     Protocol(
         "250 steps",
-        {"step": 1.0, "stimulus": 250.0, "rest": 0.0, "reset_between": True},
+        {"dt": 1.0, "stimulus_duration": 250.0, "rest_duration": 0.0, "reset_between": True},
         {"train": {100: 0.78, 400: 2.15}, "infer": {100: 0.51, 400: 1.14}},
     ),
     Protocol(
         "1000 steps",
-        {"step": 0.5, "stimulus": 350.0, "rest": 150.0},
+        {"dt": 0.5, "stimulus_duration": 350.0, "rest_duration": 150.0},
         {"train": {100: 1.8, 400: 4.3}, "infer": {100: 1.3, 400: 2.8}},
     ),
 )
@@ -66,7 +67,7 @@ def dataset() -> tuple[str, xr.Dataset]:
 
 def diehl_cook(units: int, **settings: Any) -> SpikingNetwork:
     """Return the default spiking network, every image shown once."""
-    network = biorep.network("diehl-cook", units=units, **{"most_tries": 1, "least": 0.0} | settings)
+    network = biorep.network("diehl-cook", units=units, **{"max_tries": 1, "min_spikes": 0.0} | settings)
     assert isinstance(network, SpikingNetwork)
     return network
 
@@ -93,13 +94,13 @@ class Case:
     def __init__(self, protocol: Protocol, units: int, images: np.ndarray, keys: np.ndarray):
         network = diehl_cook(units, **protocol.settings)
         shown = np.arange(len(images))
-        training = feeder([network], [Showing(images, shown, keys)], INPUTS, learn=True, run=ENGINE)
+        training = feeder([network], [Showing(images, shown, keys)], INPUTS, learn=True, context=ENGINE)
         timed = Showing(images, shown[TRAINED:], keys[TRAINED:])
-        inference = feeder([network], [timed], INPUTS, learn=False, run=ENGINE)
+        inference = feeder([network], [timed], INPUTS, learn=False, context=ENGINE)
         assert training.layout.slots == inference.layout.slots == TIMED == TRAINED
         trained, _ = training.chunk(training.start(network.initial(INPUTS, 0)))
         state = network.learnt(trained.state, INPUTS)
-        frozen = inference.start({**network.at_rest(INPUTS), **network.frozen(state)})
+        frozen = inference.start(network.frozen(state))
         #: Feeder and progress from which the same chunk is simulated again and again.
         self.work: dict[str, tuple[Feeder, Progress]] = {
             "train": (training, trained),
@@ -123,24 +124,23 @@ class Case:
 
 def _without_input(feed: Feeder) -> Feeder:
     """Return the same program with all input rates 0."""
-    return replace(feed, parameters={**feed.parameters, "input.peak": np.zeros(())})
+    return replace(feed, parameters={**feed.parameters, "input.peak_rate": np.zeros(())})
 
 
 def input_spikes(protocol: Protocol, images: np.ndarray, keys: np.ndarray) -> float:
     """Return the input spikes per presentation in a timed chunk: counted; they do not depend on the network."""
     network = diehl_cook(1, **protocol.settings)
 
-    def build(circuit: Circuit) -> None:
+    def watch(circuit: Circuit) -> None:
         import brian2 as b2
 
-        network.build(circuit, False)
         source = next(group for group in circuit.objects if group.name == "input")
         circuit.add(b2.SpikeMonitor(source, record=False, name="counted"))
 
     showing = Showing(images, np.arange(TRAINED, len(images)), keys[TRAINED:])
-    feed = feeder([network], [showing], INPUTS, learn=False, run=ENGINE, build=build)
+    feed = feeder([network], [showing], INPUTS, learn=False, context=ENGINE, watch=watch)
     feed.watched = ("counted.count",)
-    feed.chunk(feed.start({**network.at_rest(INPUTS), "feedforward.w": np.zeros(INPUTS)}))
+    feed.chunk(feed.start({"feedforward.w": np.zeros(INPUTS)}))
     feed.program.close()
     return float(feed.seen["counted.count"].sum()) / TIMED
 

@@ -26,7 +26,8 @@ from spiking_cases import ENGINE, EPOCH, INPUTS, MEGA, cpu_seconds, dataset, die
 import biorep
 from biorep.engines.chunks import Showing
 from biorep.networks.base import flat_images
-from biorep.networks.spiking import SpikingNetwork, feeder
+from biorep.networks.brian.simulation import feeder
+from biorep.networks.brian.spiking import SpikingNetwork
 
 
 def first_presentations(units: int) -> None:
@@ -34,7 +35,7 @@ def first_presentations(units: int) -> None:
     begin = time.perf_counter()
     network, images = diehl_cook(units), np.random.default_rng(0).random((10, INPUTS)) * 0.26
     showing = Showing(images, np.arange(10), draw_keys(10))
-    feed = feeder([network], [showing], INPUTS, learn=True, run=ENGINE)
+    feed = feeder([network], [showing], INPUTS, learn=True, context=ENGINE)
     ready = time.perf_counter()
     feed.chunk(feed.start(network.initial(INPUTS, 0)))
     shown = time.perf_counter()
@@ -74,12 +75,12 @@ def train_in_memory(presentations: int) -> None:
     assert isinstance(network, SpikingNetwork)
     begin = time.perf_counter()
     if presentations >= len(images["image"]):
-        network.fit(images, seed=0, run=ENGINE)
+        network.fit(images, seed=0, context=ENGINE)
     else:
         network.check_fitting(images)
         rows = network.prepare_images(flat_images(images))
         showing = Showing(rows, np.random.default_rng(0).permutation(len(rows)), draw_keys(len(rows)))
-        feed = feeder([network], [showing], INPUTS, learn=True, run=ENGINE)
+        feed = feeder([network], [showing], INPUTS, learn=True, context=ENGINE)
         progress = feed.start(network.initial(INPUTS, 0))
         for _ in range(-(-presentations // feed.layout.slots)):
             progress, _ = feed.chunk(progress)

@@ -16,8 +16,8 @@ def print_speed(found: Measured, sizes: list[int], inputs: dict[str, float]) -> 
         short = protocol is PROTOCOLS[0]
         settings = protocol.settings
         print(
-            f"\n{protocol.name} of {settings['step']} ms ({settings['stimulus']:.0f} ms of image, "
-            f"{settings['rest']:.0f} ms of rest), {inputs[protocol.name]:.0f} input spikes per presentation\n"
+            f"\n{protocol.name} of {settings['dt']} ms ({settings['stimulus_duration']:.0f} ms of image, "
+            f"{settings['rest_duration']:.0f} ms of rest), {inputs[protocol.name]:.0f} input spikes per presentation\n"
         )
         print(
             f"{'':<12}{'N':>4}  " + "".join(f"{verb + ' ms':>10}  {'range':<14}" for verb in ("train", "infer")), end=""

@@ -4,7 +4,9 @@ Leaky neurons race for each image: the first to spike silences the others and mo
 spikes of the last moments. Three things make it a network of biorep:
 
 * `build` adds ordinary Brian2 objects to the circuit. `circuit.poisson_input()` turns images into spikes,
-  `circuit.tally` says whose spikes are the response, `circuit.keep` names what lasts from one chunk to the next;
+  `circuit.tally` says whose spikes are the response (call it again for a second population), and `circuit.keep` names
+  what lasts from one image to the next: fast variables with their value at rest, which every image then finds, and
+  learnt ones;
 * `parameters` and `initial` give the values of variables by name, in SI units, so that nothing is compiled again
   when they change;
 * `learnt` and `frozen` say which of the variables are the state.
@@ -21,7 +23,7 @@ from biorep import rng
 from biorep.config import setting
 from biorep.engines.presentation import Circuit
 from biorep.engines.programs import Arrays
-from biorep.networks.spiking import SpikingNetwork
+from biorep.networks.brian.spiking import SpikingNetwork
 
 
 class LeakyWinners(SpikingNetwork):
@@ -29,23 +31,22 @@ class LeakyWinners(SpikingNetwork):
 
     kind: str = "own_network.py:LeakyWinners"
     units: int = setting(50, ge=2, description="neurons")
-    step: float = setting(1.0, gt=0, description="time step, ms")
-    stimulus: float = setting(100.0, gt=0, description="how long an image is shown, ms")
-    rest: float = setting(0.0, ge=0, description="rest after each image, ms")
-    most_tries: int = setting(1, ge=1, description="how often an image is shown at most")
-    peak: float = setting(100.0, gt=0, description="rate of an input neuron for a white pixel, Hz")
-    rate: float = setting(0.02, gt=0, le=1, description="share of the way to the input that a winner moves")
+    dt: float = setting(1.0, gt=0, description="time step, ms")
+    stimulus_duration: float = setting(100.0, gt=0, description="how long an image is shown, ms")
+    rest_duration: float = setting(0.0, ge=0, description="rest after each image, ms")
+    max_tries: int = setting(1, ge=1, description="how often an image is shown at most")
+    peak_rate: float = setting(100.0, gt=0, description="rate of an input neuron for a white pixel, Hz")
+    learning_rate: float = setting(0.02, gt=0, le=1, description="share of the way to the input that a winner moves")
     rise: float = setting(0.05, ge=0, description="rise of the threshold per spike, as a share")
     fall: float = setting(0.002, ge=0, lt=1, description="fall of the threshold per image, as a share")
 
     def build(self, circuit: Circuit, learn: bool) -> None:
-        """Add the network to a circuit; see `SpikingNetwork.build`."""
+        """Add the network to a circuit; see `BrianNetwork.build`."""
         import brian2 as b2
 
-        copies, units, inputs = circuit.layout.copies, self.units, circuit.layout.inputs
         source = circuit.poisson_input(trace=learn)
         cells = b2.NeuronGroup(
-            units * copies,
+            self.units * circuit.layout.copies,
             """dv/dt = -v/(50*ms) : 1
                theta : 1
                rise : 1 (constant)
@@ -58,28 +59,26 @@ class LeakyWinners(SpikingNetwork):
             name="cells",
         )
         lateral = b2.Synapses(cells, cells, on_pre="v_post = 0", name="lateral")
-        lateral.connect(condition=f"i // {units} == j // {units} and i != j")
+        circuit.connect_others(lateral)
         model, on_post = "w : 1", "w += rate_post*(x_pre - w)" if learn else None
         forward = b2.Synapses(source, cells, model, on_pre="v_post += w", on_post=on_post, name="forward")
-        forward.connect(j=f"k for k in range((i//{inputs})*{units}, (i//{inputs} + 1)*{units})")
-        circuit.at_onset(cells, "v = 0" + ("\ntheta *= 1 - fall" if learn else ""))
+        circuit.connect_all(forward)
         circuit.add(cells, lateral, forward)
         circuit.tally(cells)
-        circuit.keep("cells.theta", "forward.w")
+        circuit.keep("cells.v", rest=0)
+        circuit.keep("cells.theta", "forward.w", learnt=True)
+        if learn:
+            circuit.at_onset(cells, "theta *= 1 - fall")
 
     def parameters(self, learn: bool) -> dict[str, float]:
         """Return the values of the parameters."""
-        values = {"input.peak": self.peak, "cells.rate": self.rate}
+        values = {"input.peak_rate": self.peak_rate, "cells.rate": self.learning_rate}
         return values | {"cells.rise": self.rise, "cells.fall": self.fall, "input.tau_x": 0.02} if learn else values
 
     def initial(self, inputs: int, seed: int) -> Arrays:
         """Return the variables before learning: weak random weights."""
         draws: Any = rng.stream(seed, "own-network", "weights").random(inputs * self.units)
         return {"forward.w": 0.2 + 0.1 * draws, "cells.theta": np.full(self.units, 3.0)}
-
-    def at_rest(self, inputs: int) -> Arrays:
-        """Return the fast variables at rest: all are 0."""
-        return {}
 
     def learnt(self, arrays: Arrays, inputs: int) -> xr.Dataset:
         """Return weights and thresholds as a state."""

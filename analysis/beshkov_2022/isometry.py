@@ -18,18 +18,15 @@ from pathlib import Path
 import xarray as xr
 from matplotlib.figure import Figure
 
-from biorep import datasets
-from biorep.batch.recipe import DatasetChoice
-from biorep.geometry import within_class_isometry
+from biorep.lab.report.page import save_figure
+from biorep.lab.report.rows import Results
+from biorep.lab.report.table import estimate
 from biorep.plot.style import new_figure, styled
-from biorep.report import save_figure
-from biorep.store import Stages, read_plan
-from biorep.store.summary import accuracies, by_network, estimate
 
-Results = Mapping[str, Sequence[xr.Dataset]]
+Rows = Mapping[str, Sequence[xr.DataTree]]
 
 
-def table(results: Results, correct: Mapping[str, Sequence[float]]) -> str:
+def table(results: Rows, correct: Mapping[str, Sequence[float]]) -> str:
     """Return one line per network, and the correlation of every seed."""
     width = max(map(len, results))
     lines = [f"{'':<{width}}  seeds    test accuracy     correlation  by seed"]
@@ -41,7 +38,7 @@ def table(results: Results, correct: Mapping[str, Sequence[float]]) -> str:
     return "\n".join(lines)
 
 
-def draw(results: Results) -> Figure:
+def draw(results: Rows) -> Figure:
     """Return the correlation of each class: a mark per seed, a line through the means."""
     with styled():
         figure = new_figure(figsize=(5.0, 3.5))
@@ -61,17 +58,10 @@ def draw(results: Results) -> Figure:
 
 def main(folder: str) -> None:
     """Print the table of a plan and write the figure beside those of its report."""
-    plan = read_plan(folder)
-    stages, groups = Stages(plan.root), by_network(plan)
-    results: dict[str, list[xr.Dataset]] = {name: [] for name in groups}
-    for name, runs in groups.items():
-        for run in runs:
-            choice = DatasetChoice.model_validate(run.recipe["dataset"])
-            images = datasets.load(choice.name, "test", **choice.options())
-            code = stages.load("representation", run.stages["representation"])
-            results[name].append(within_class_isometry(code, images))
-    print(table(results, {name: accuracies(stages, runs) for name, runs in groups.items()}))
-    print(save_figure(plan, "isometry", draw(results)))
+    results = Results(folder)
+    rows = results.rows("isometry")
+    print(table(rows, results.numbers("readout.accuracy")))
+    print(save_figure(results.plan, "isometry", draw(rows)))
 
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 
+from biorep.lab.report.page import save_figure
+from biorep.lab.report.rows import Results, by_training
+from biorep.lab.report.table import estimate
 from biorep.networks.base import report_of
 from biorep.plot import learning_curves
-from biorep.report import save_figure
-from biorep.store import PlanRecord, RunRecord, Stages, read_plan
-from biorep.store.summary import by_network, by_training, estimate
 
 #: Column -> digits.
 COLUMNS = {
@@ -34,14 +35,14 @@ COLUMNS = {
 }
 
 
-def numbers(stages: Stages, run: RunRecord) -> dict[str, float]:
+def numbers(trained: xr.DataTree, accuracy: float) -> dict[str, float]:
     """Return the numbers of one run: of its training (last quarter), and of the frozen network on test images."""
-    learnt = report_of(stages.load("state", run.stages["state"]))
-    response = stages.load("representation", run.stages["representation"])["response"].values
+    learnt = report_of(trained.to_dataset())
+    response = trained["representation/response"].values
     counts = response.reshape(-1, response.shape[-1])
     answered = counts[counts.sum(1) > 0]
     return {
-        "test accuracy": float(stages.load("readout", run.stages["readout"])["test_accuracy"]),
+        "test accuracy": accuracy,
         "slots per image": learnt["slots_per_image"],
         "spikes per image": float(counts.sum(1).mean()),
         "share of winners": len(np.unique(answered.argmax(1))) / counts.shape[1],
@@ -49,30 +50,26 @@ def numbers(stages: Stages, run: RunRecord) -> dict[str, float]:
     }
 
 
-def table(plan: PlanRecord) -> str:
+def table(results: Results) -> str:
     """Return one line per network, mean and half of the 95 % t-interval over its seeds."""
-    stages, groups = Stages(plan.root), by_network(plan)
-    width = max(len(name) for name in groups)
+    rows, correct = results.states(), results.numbers("readout.accuracy")
+    width = max(len(name) for name in rows)
     lines = [f"{'':<{width}}  seeds" + "".join(f"  {name}" for name in COLUMNS)]
-    for name, runs in groups.items():
-        found = [numbers(stages, run) for run in runs]
+    for name, members in rows.items():
+        found = [numbers(one, accuracy) for one, accuracy in zip(members, correct[name], strict=True)]
         cells = [
             f"  {estimate([one[column] for one in found]).text(digits):>{len(column)}}"
             for column, digits in COLUMNS.items()
         ]
-        lines.append(f"{name:<{width}}  {len(runs):>5}" + "".join(cells))
+        lines.append(f"{name:<{width}}  {len(members):>5}" + "".join(cells))
     return "\n".join(lines)
 
 
 def main(folder: str) -> None:
     """Print the table of a plan and write the figure beside those of its report."""
-    plan = read_plan(folder)
-    print(table(plan))
-    stages = Stages(plan.root)
-    groups = {
-        name: [stages.load("state", run.stages["state"]) for run in runs] for name, runs in by_training(plan).items()
-    }
-    print(save_figure(plan, "learning", learning_curves(groups)))
+    results = Results(folder)
+    print(table(results))
+    print(save_figure(results.plan, "learning", learning_curves(results.states(by_training(results.plan)))))
 
 
 if __name__ == "__main__":

@@ -20,11 +20,11 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from biorep.lab.report.page import save_figure
+from biorep.lab.report.rows import Results
+from biorep.lab.report.table import estimate
 from biorep.plot.style import new_figure, styled
-from biorep.report import save_figure
-from biorep.spectra import law_deviation
-from biorep.store import Stages, read_plan
-from biorep.store.summary import accuracies, by_network, estimate
+from biorep.spectra import powerlaw_deviation
 
 Spectra = Mapping[str, Sequence[xr.Dataset]]
 
@@ -37,7 +37,7 @@ def window(spectrum: xr.Dataset) -> tuple[int, int]:
 def deviation(spectrum: xr.Dataset) -> float:
     """Return the mean distance from 1/n in decades."""
     first, last = window(spectrum)
-    return law_deviation(spectrum, anchor=first, first=first, last=last)
+    return powerlaw_deviation(spectrum, anchor=first, first=first, last=last)
 
 
 def table(spectra: Spectra, correct: Mapping[str, Sequence[float]]) -> str:
@@ -62,7 +62,7 @@ def draw(spectra: Spectra) -> Figure:
         for index, (name, members) in enumerate(spectra.items()):
             for number, one in enumerate(members):
                 first, last = window(one)
-                ranks = one["component"].values[: int(one.attrs["numerical_rank"])]
+                ranks = one["component"].values[: int(one["numerical_rank"])]
                 ratio = one["eigenvalue"].values[: len(ranks)] / float(one["eigenvalue"][first - 1])
                 style = {"color": f"C{index}", "linewidth": 0.9, "label": name if number == 0 else None}
                 left.plot(ranks, ratio, **style)
@@ -86,11 +86,10 @@ def draw(spectra: Spectra) -> Figure:
 
 def main(folder: str) -> None:
     """Print the table of a plan and write the figure beside those of its report."""
-    plan = read_plan(folder)
-    stages, groups = Stages(plan.root), by_network(plan)
-    spectra = {name: [stages.load("spectrum", run.stages["spectrum"]) for run in runs] for name, runs in groups.items()}
-    print(table(spectra, {name: accuracies(stages, runs) for name, runs in groups.items()}))
-    print(save_figure(plan, "spectra_against_target", draw(spectra)))
+    results = Results(folder)
+    spectra = {name: [one.to_dataset() for one in members] for name, members in results.rows("spectrum").items()}
+    print(table(spectra, results.numbers("readout.accuracy")))
+    print(save_figure(results.plan, "spectra_against_target", draw(spectra)))
 
 
 if __name__ == "__main__":

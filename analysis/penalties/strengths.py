@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from biorep.lab.report.page import save_figure
+from biorep.lab.report.rows import Results, by_network
+from biorep.lab.report.table import estimate
+from biorep.lab.store import RunRecord
 from biorep.plot import strength_curves
-from biorep.report import save_figure
-from biorep.store import PlanRecord, RunRecord, Stages, read_plan
-from biorep.store.summary import accuracies, by_network, estimate
 
 #: Points of accuracy that the chosen strength may cost.
 COST = 0.01
@@ -37,40 +38,40 @@ def penalty(run: RunRecord) -> tuple[str, str, float]:
     return name, given[0]["kind"], float(given[0]["strength"])
 
 
-def final(stages: Stages, runs: list[RunRecord], variable: str) -> list[float]:
+def final(members: list[xr.DataTree], variable: str) -> list[float]:
     """Return the last recorded value of a variable of the history, by seed."""
-    return [float(stages.load("state", run.stages["state"])[variable][-1]) for run in runs]
+    return [float(one[variable][-1]) for one in members]
 
 
-def curves(plan: PlanRecord) -> dict[str, xr.Dataset]:
+def curves(results: Results) -> dict[str, xr.Dataset]:
     """Return what `strength_curves` draws, and the validation accuracies."""
-    stages = Stages(plan.root)
-    groups = sorted(by_network(plan).values(), key=lambda runs: penalty(runs[0])[2])
-    (plain,) = (runs for runs in groups if not penalty(runs[0])[0])
+    groups, states, correct = by_network(results.plan), results.states(), results.numbers("readout.accuracy")
+    given = {row: penalty(runs[0]) for row, runs in groups.items()}
+    ordered = sorted(groups, key=lambda row: given[row][2])
+    (plain,) = (row for row in ordered if not given[row][0])
     found = {}
-    for name in dict.fromkeys(penalty(run)[0] for run in plan.runs if penalty(run)[0]):
-        members = [runs for runs in groups if penalty(runs[0])[0] == name]
-        value = f"value_{penalty(members[0][0])[1]}"
+    for name in dict.fromkeys(given[row][0] for row in groups if given[row][0]):
+        members = [row for row in ordered if given[row][0] == name]
+        value = f"value_{given[members[0]][1]}"
         found[name] = xr.Dataset(
             {
-                "accuracy": (("strength", "seed"), [accuracies(stages, runs) for runs in members]),
-                "validation": (("strength", "seed"), [final(stages, runs, "validation_accuracy") for runs in members]),
-                "value": (("strength", "seed"), [final(stages, runs, value) for runs in members]),
-                "plain_accuracy": ("seed", accuracies(stages, plain)),
-                "plain_validation": ("seed", final(stages, plain, "validation_accuracy")),
-                "plain_value": ("seed", whole_or_part(stages, plain, value, members[0])),
+                "accuracy": (("strength", "seed"), [correct[row] for row in members]),
+                "validation": (("strength", "seed"), [final(states[row], "validation_accuracy") for row in members]),
+                "value": (("strength", "seed"), [final(states[row], value) for row in members]),
+                "plain_accuracy": ("seed", correct[plain]),
+                "plain_validation": ("seed", final(states[plain], "validation_accuracy")),
+                "plain_value": ("seed", whole_or_part(states[plain], value, name)),
             },
-            coords={"strength": [penalty(runs[0])[2] for runs in members]},
+            coords={"strength": [given[row][2] for row in members]},
         )
     return found
 
 
-def whole_or_part(stages: Stages, plain: list[RunRecord], value: str, like: list[RunRecord]) -> list[float]:
+def whole_or_part(plain: list[xr.DataTree], value: str, name: str) -> list[float]:
     """Return the values of the plain networks; of the hidden layer alone if the penalty leaves out the output layer."""
-    if penalty(like[0])[0] != "representation-norm":
-        return final(stages, plain, value)
-    weights = [stages.load("state", run.stages["state"])["weights_0"].values for run in plain]
-    return [float(np.linalg.norm(matrix.astype(np.float64), 2) ** 2 / 2) for matrix in weights]
+    if name != "representation-norm":
+        return final(plain, value)
+    return [float(np.linalg.norm(one["weights_0"].values.astype(np.float64), 2) ** 2 / 2) for one in plain]
 
 
 def chosen(found: xr.Dataset) -> float | None:
@@ -100,12 +101,12 @@ def table(found: dict[str, xr.Dataset]) -> str:
 
 def main(folder: str) -> None:
     """Print the table of a plan and write the figure beside those of its report."""
-    plan = read_plan(folder)
-    if plan.missing:
-        sys.exit(f"{len(plan.missing)} runs of {plan.name} are missing: `biorep sweep` goes on where it stopped")
-    found = curves(plan)
+    results = Results(folder)
+    if missing := results.plan.missing:
+        sys.exit(f"{len(missing)} runs of {results.plan.name} are missing: `biorep sweep` goes on where it stopped")
+    found = curves(results)
     print(table(found))
-    print(save_figure(plan, "strengths", strength_curves(found)))
+    print(save_figure(results.plan, "strengths", strength_curves(found)))
 
 
 if __name__ == "__main__":

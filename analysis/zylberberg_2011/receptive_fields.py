@@ -21,13 +21,13 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from biorep.datasets import gratings
+from biorep.lab.report.page import save_figure
+from biorep.lab.report.rows import Results
 from biorep.networks import network
 from biorep.networks.base import report_of
-from biorep.networks.spiking import SpikingNetwork
+from biorep.networks.brian.spiking import SpikingNetwork
 from biorep.plot import receptive_fields, tuning_summary
 from biorep.plot.style import new_figure, styled
-from biorep.report import save_figure
-from biorep.store import Stages, read_plan
 from biorep.tuning import fit_gabors, tuning
 
 EXPLAINED, SELECTIVE = 0.7, 0.3
@@ -84,9 +84,10 @@ def plot_training(state: xr.Dataset, tuned: xr.Dataset, fits: xr.Dataset, *, tit
 
 def main(folder: str) -> None:
     """Measure every run of a plan, print the numbers and write the figures beside those of the report."""
-    plan = read_plan(folder)
-    for run in plan.runs:
-        state = Stages(plan.root).load("state", run.stages["state"])
+    results = Results(folder)
+    states = results.states({run.name: [run] for run in results.plan.runs})
+    for run in results.plan.runs:
+        state = states[run.name][0].to_dataset()
         net = network(**run.recipe["network"])
         assert isinstance(net, SpikingNetwork)
         tuned, fits = measure(net, state)
@@ -99,7 +100,7 @@ def main(folder: str) -> None:
             "training": plot_training(state, tuned, fits, title=run.name),
         }
         for name, figure in figures.items():
-            print(f"  {save_figure(plan, f'sailnet-{name}-{run.name}', figure)}")
+            print(f"  {save_figure(results.plan, f'sailnet-{name}-{run.name}', figure)}")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from biorep import batch
 from biorep.context import RunContext
+from biorep.lab import batch
 
 ANALYSIS = Path(__file__).parent.parent / "analysis"
 #: Program -> what has to be run first.
@@ -33,7 +33,7 @@ def test_program_draws_its_figure(program, tmp_path):
     name = PROGRAMS[program]
     source = ANALYSIS.parent / name if "/" in name else name
     plan = batch.read(source, shrunk=True)
-    record = batch.execute(plan, tmp_path, run=RunContext(engine="runtime-numpy"), say=lambda line: None)
+    record = batch.execute(plan, tmp_path, context=RunContext(engine="runtime-numpy"), say=lambda line: None)
     before = set(record.folder.glob("figures/*"))
     command = [sys.executable, str(ANALYSIS / program), str(record.folder)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)

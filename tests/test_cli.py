@@ -35,7 +35,9 @@ def test_run_prints_a_table_and_repeats_cheaply(tmp_path):
     assert "One seed: no interval, no claim." in out
     assert (tmp_path / "store/quickstart-shrunk/report.html").is_file()
     out, err = biorep("run", "quickstart", "--shrunk", "--out", "store", cwd=tmp_path)
-    assert out.count("done before") == 31
+    assert (
+        out.count("done before") == 33
+    )  # 5 stages of each network; spikes: counts of two more splits, and a surrogate
     assert err == ""
     out, _ = biorep("report", "store/quickstart-shrunk", cwd=tmp_path)
     assert out.strip() == "store/quickstart-shrunk/report.html"
@@ -138,7 +140,7 @@ def test_models_and_data_are_found_from_an_installed_wheel(tmp_path):
         archive.extractall(tmp_path / "site")
     assert "biorep/_models/quickstart.yaml" in names
     assert "biorep/_data/registry.toml" in names
-    assert "biorep/report.html.j2" in names
+    assert "biorep/lab/report/page.html.j2" in names
     assert not [name for name in names if name.startswith(("tests/", ".venv"))]
     code = "import biorep, biorep.resources as r; print(biorep.__file__); print(r.folder('models'), len(r.models()))"
     answer = subprocess.run(

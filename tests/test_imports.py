@@ -1,4 +1,4 @@
-"""The direction of imports, and what a bare import may load."""
+"""The direction of imports, file by file, and what a bare import may load."""
 
 from __future__ import annotations
 
@@ -10,57 +10,98 @@ from pathlib import Path
 import biorep
 
 ROOT = Path(biorep.__file__).parent
-#: Each may import only from those before it (the first tuple is the base, whose members may import each other).
-LAYERS = [
-    ("errors", "explain", "schema", "config", "rng", "atomic", "resources", "context", "checkpoint"),
+GROUND = (
+    "errors", "source", "explain", "config", "rng", "resources", "usercode", "table", "tables", "schema", "progress",
+    "context", "contracts", "atomic", "checkpoint",
+)  # fmt: skip
+#: Rooms of the science, left to right: each may import only from those before it, and from the ground.
+SCIENCE = [
+    ("plot",),
     ("datasets",),
-    ("engines",),
+    ("engines", "spectra", "geometry", "tuning", "robustness"),
+    ("nn",),
+    ("penalties",),
     ("networks",),
-    ("representations",),
     ("bridge",),
-    ("spectra", "tuning"),
-    ("geometry",),
-    ("robustness",),
-    ("baselines",),
-    ("store",),
-    ("batch",),
-    ("plot", "report", "interop", "doctor"),
-    ("cli",),
+    ("interop",),
 ]
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+#: The laboratory stands on the ground alone; it reaches the science through tables of dotted names.
+LABORATORY = [("lab",), ("doctor",), ("cli",)]
 HEAVY = ("torch", "brian2", "xarray", "scipy", "sklearn", "matplotlib")
+
+
+def _module(path: Path) -> str:
+    parts = ("biorep", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {_module(path): path for path in ROOT.rglob("*.py")}
 
 
 def _imports(path: Path):
     """Yield every biorep module that a file imports, also inside functions and for type checking."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "biorep":
-            if node.module == "biorep":
-                yield from (alias.name for alias in node.names)
-            else:
-                yield node.module.split(".")[1]
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in MODULES else node.module
         elif isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("biorep."))
+            yield from (alias.name for alias in node.names if alias.name.startswith("biorep."))
 
 
-def test_every_module_imports_only_from_its_left():
-    wrong, edges = [], 0
-    for path in ROOT.rglob("*.py"):
-        parts = path.relative_to(ROOT).parts
-        own = parts[0].removesuffix(".py")
-        if own == "__init__":
+def _rooms() -> dict[str, set[str]]:
+    """Return which rooms each room may import."""
+    allowed: dict[str, set[str]] = {name: set(GROUND) for name in GROUND}
+    before = set(GROUND)
+    for names in SCIENCE:
+        for name in names:
+            allowed[name] = before | {name}
+        before |= set(names)
+    allowed["lab"] = {*GROUND, "lab"}
+    allowed["doctor"] = before | {"lab", "doctor"}
+    allowed["cli"] = before | {"lab", "doctor"}
+    return allowed
+
+
+def test_every_file_imports_only_from_its_left():
+    allowed, wrong, edges = _rooms(), [], 0
+    for module, path in MODULES.items():
+        if module == "biorep":
             continue
-        assert own in RANK, f"{own} has no place in the direction of imports"
+        own = module.split(".")[1]
+        assert own in allowed, f"{own} has no place in the direction of imports"
         for other in _imports(path):
             edges += 1
-            if RANK[other] > RANK[own] or (RANK[other] == RANK[own] != 0 and other != own and own != "report"):
-                wrong.append(f"{'/'.join(parts)} imports {other}")
+            if other != "biorep" and other.split(".")[1] not in allowed[own]:
+                wrong.append(f"{module} imports {other}")
     assert edges > 50
     assert wrong == []
 
 
+def test_no_two_files_import_each_other():
+    """No circle of files, those for type checking included; a package's own face is no member of one."""
+    graph = {
+        module: {other for other in _imports(path) if other != module and MODULES[other].name != "__init__.py"}
+        for module, path in MODULES.items()
+        if path.name != "__init__.py"
+    }
+    while leaves := {module for module, others in graph.items() if not others & set(graph)}:
+        graph = {module: others for module, others in graph.items() if module not in leaves}
+    assert sorted(graph) == []
+
+
+def test_the_laboratory_names_no_science_and_loads_none():
+    names = {name for names in SCIENCE for name in names} - {"plot"}
+    for module, path in MODULES.items():
+        if module.startswith("biorep.lab"):
+            assert not {other.split(".")[1] for other in _imports(path) if other != "biorep"} & names, module
+    loaded = _loaded("import biorep.lab.batch, biorep.lab.report.page", whole=True)
+    assert not {name.split(".")[1] for name in loaded if name.startswith("biorep.")} & names
+    assert not {name.split(".")[0] for name in loaded} & {"torch", "brian2", "sklearn"}
+
+
 def test_analyses_never_import_brian2():
-    for name in ("spectra", "tuning", "robustness", "bridge", "datasets", "store", "plot"):
+    for name in ("spectra", "tuning", "geometry", "robustness", "bridge", "datasets", "lab", "plot"):
         for path in (ROOT / name).rglob("*.py"):
             assert "brian2" not in {
                 n.name.split(".")[0]
@@ -70,10 +111,10 @@ def test_analyses_never_import_brian2():
             }
 
 
-def _loaded(code: str) -> set[str]:
-    probe = f"import sys\n{code}\nprint(*{{m.split('.')[0] for m in sys.modules}})"
+def _loaded(code: str, *, whole: bool = False) -> set[str]:
+    probe = f"import sys\n{code}\nprint(*sys.modules)"
     answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    return set(answer.stdout.split())
+    return {name if whole else name.split(".")[0] for name in answer.stdout.split()}
 
 
 def test_a_bare_import_and_the_command_line_load_nothing_heavy():

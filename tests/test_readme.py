@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from biorep import batch
 from biorep.context import RunContext
+from biorep.lab import batch
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 SWEEPS = README.parent / "docs" / "sweeps.md"
@@ -31,7 +31,7 @@ def test_the_first_example(capsys):
 def test_opening_results(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = batch.read("quickstart", ["name=quickstart"], shrunk=True)
-    batch.execute(plan, "runs", run=RunContext(engine="runtime-numpy"), say=lambda line: None)
+    batch.execute(plan, "runs", context=RunContext(engine="runtime-numpy"), say=lambda line: None)
     scope: dict[str, object] = {}
     exec("import biorep\n" + BLOCKS[1], scope)
     assert set(scope["tree"].children) == {"index", "readout", "spectrum", "surrogate", "robustness", "history"}
@@ -74,3 +74,22 @@ def test_commands_name_models_and_keys_that_exist(command):
     words = re.sub(r"--shrunk|--workers \d+", "", command).split()
     overrides = words[words.index("--set") + 1 :] if "--set" in words else []
     assert batch.read(words[0], overrides).runs
+
+
+def test_the_recipe_of_several_measures_runs_with_the_measure_of_contributing(tmp_path):
+    """The example of CONTRIBUTING.md is the `my_measure.py` of the README."""
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    (measure,) = re.findall(r"```python\n(.*?)```", (README.parent / "CONTRIBUTING.md").read_text(), re.S)
+    head = (
+        "from typing import Literal\nimport xarray as xr\nfrom biorep.config import setting\n"
+        "from biorep.contracts import Code, Column, Measure\n\n\ndef sparseness(code):\n"
+        "    share = (code['response'] == 0).mean()\n"
+        "    return xr.Dataset({'silent': share.assign_attrs(long_name='silent share', units='1')})\n\n\n"
+    )
+    (tmp_path / "my_measure.py").write_text(head + measure)
+    (tmp_path / "r.yaml").write_text(recipe)
+    small = ["network.epochs=1", "network.evaluate=0", "dataset.limit=60", "robustness.images=5"]
+    small += ["robustness.attacks=[fgsm]", "spectrum/layers.first=1", "spectrum/layers.last=8"]
+    record = batch.execute(batch.read(tmp_path / "r.yaml", small), tmp_path / "out", say=lambda line: None)
+    assert "mine.silent" in record.runs[0].numbers
+    assert [column["heading"] for column in record.columns][-1] == "silent share"

@@ -14,9 +14,12 @@ from biorep.spectra import fit_powerlaw
 
 def _spectrum(alpha, length=100):
     data = xr.Dataset(
-        {"eigenvalue": ("component", np.arange(1, length + 1.0) ** -alpha)},
+        {
+            "eigenvalue": ("component", np.arange(1, length + 1.0) ** -alpha),
+            "n_presentations": 10_000,
+            "n_neuroids": length,
+        },
         coords={"component": np.arange(1, length + 1)},
-        attrs={"n_presentations": 10_000, "n_neuroids": length},
     )
     data["total_variance"] = data["eigenvalue"].sum()
     return data.merge(fit_powerlaw(data)).assign_attrs(data.attrs)
@@ -48,6 +51,11 @@ def test_accuracy_counts_images_that_withstand_every_attack():
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.75, 0.25])
     (axes,) = plot.accuracy_curves({"net": [tree]}, relative=True).axes
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [1, 1 / 3])
+
+
+def test_accuracy_curves_without_a_norm_are_explained():
+    with pytest.raises(ConfigError, match="has one of the groups linf, l2, noise"):
+        plot.accuracy_curves({"net": [xr.DataTree()]})
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 3), (16,)])

@@ -32,6 +32,15 @@ def test_training_curves_show_what_there_is_and_skip_gaps():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
 
 
+def test_training_curves_take_trees():
+    plain, trees = ({"a": [make(history(0)), make(history(1))]} for make in (lambda data: data, xr.DataTree))
+    lines = [
+        [line.get_ydata().tolist() for axes in training_curves(groups).axes for line in axes.get_lines()]
+        for groups in (plain, trees)
+    ]
+    assert lines[0] == lines[1]
+
+
 def test_strength_curves_draw_means_ranges_and_the_plain_network():
     found = xr.Dataset(
         {

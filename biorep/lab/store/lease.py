@@ -51,9 +51,11 @@ def lease(folder: Path) -> Iterator[str]:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, (json.dumps(holder, indent=2) + "\n").encode(), 0)
             os.fsync(descriptor)
-        with _renewed(path):
-            yield str(holder["id"])
-        path.unlink(missing_ok=True)
+        try:
+            with _renewed(path):
+                yield str(holder["id"])
+        finally:  # left behind, it would keep other machines waiting
+            path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
 

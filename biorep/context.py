@@ -1,7 +1,7 @@
 """Where and how a piece of work runs: device, checkpoint folder, progress.
 
 A `RunContext` changes how fast a result comes and what the user sees meanwhile, never the result itself; the
-resolved engine, which may change it in the last bits, enters the hash of a stage (see `biorep.lab.batch`).
+resolved engine, which may change it in the last bits, enters the key of a stage (see `biorep.lab.graph`).
 """
 
 from __future__ import annotations

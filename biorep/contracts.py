@@ -175,6 +175,7 @@ Need = Images | State | Frozen | Code | Model | Result
 class Given(Protocol):
     """What a measure was given: by the names of its needs, made when it is asked for."""
 
+    #: Raises where the device is asked for, unless the measure is `on_device`.
     context: RunContext
 
     @property

@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -26,7 +26,8 @@ class Given:
     """What a node is given: its parents' results, made when they are asked for; see `biorep.contracts.Given`."""
 
     def __init__(self, node: Node, value: Callable[[Node], Any], context: RunContext):
-        self._node, self._value, self.context = node, value, context
+        self._node, self._value = node, value
+        self.context = context if node.engine is not None else _Anywhere(**vars(context))
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._node.parents:
@@ -50,6 +51,14 @@ class Given:
         if self._node.seed is None:
             raise AttributeError(f"'{self._node.name}' asked for the seed, but its class says `seeded = False`")
         return self._node.seed
+
+
+@dataclass(frozen=True)
+class _Anywhere(RunContext):
+    """What a node gets whose key does not say where it is computed: no device to be had."""
+
+    def torch_device(self) -> str:
+        raise AttributeError("the device was asked for by a measure whose class does not say `on_device = True`")
 
 
 class Performer:

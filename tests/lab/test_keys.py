@@ -222,6 +222,10 @@ def test_a_measure_gets_what_it_declared_and_nothing_else():
         given["state"]
     with pytest.raises(AttributeError, match="asked for the seed, but its class says `seeded = False`"):
         _ = given.seed
+    with pytest.raises(AttributeError, match="does not say `on_device = True`"):
+        given.context.torch_device()
+    on_device = Node("child", "c", dict, {}, lambda given: 1, engine=lambda: "torch-cpu")
+    assert Given(on_device, lambda other: other.name, RunContext()).context.torch_device() == "cpu"
 
 
 def test_every_measure_declares_what_it_asks_for(tmp_path):
@@ -253,7 +257,7 @@ def test_equal_keys_give_equal_numbers_whatever_the_store_holds(tmp_path):
     for change in ([], *([one] for one in changes)):
         plan = batch.read(tmp_path / "n.yaml", change)
         found = [
-            batch.execute(plan, tmp_path / root, say=lambda line: None).runs[0]
+            batch.execute(plan, tmp_path / root, replace=True, say=lambda line: None).runs[0]
             for root in ("shared", f"fresh{len(change and change[0])}{change}")
         ]
         assert found[0].stages == found[1].stages

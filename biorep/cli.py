@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ def run(
     out: Path = Path("runs"),
     device: str = "auto",
     engine: str = "auto",
+    name: str = "",
+    replace: bool = False,
     dry_run: bool = False,
     shrunk: bool = False,
 ) -> None:
@@ -37,17 +40,22 @@ def run(
         device: Of torch: auto, cpu or cuda.
         engine: Of Brian2: auto, cpp_standalone, cuda_standalone, cuda_standalone-single (precision), runtime-cython or
             runtime-numpy.
+        name: Of the folder of the results, instead of that in the file.
+        replace: Let overrides replace results of other settings under the same name.
         dry_run: Check everything, list the runs and stop.
         shrunk: Run a small version that takes seconds, to try the file out.
     """
     from biorep.context import RunContext
     from biorep.lab import batch
 
-    plan, context = batch.read(recipe, set, shrunk=shrunk), RunContext(device=device, engine=engine, progress=True)
+    plan, context = (
+        batch.read(recipe, _with_name(set, name), shrunk=shrunk),
+        RunContext(device=device, engine=engine, progress=True),
+    )
     if dry_run:
         print("\n".join(batch.preview(plan, out, context=context)))
         return
-    _conclude(batch.execute(plan, out, context=context))
+    _conclude(batch.execute(plan, out, context=context, replace=replace))
 
 
 @app.command(name="sweep")
@@ -61,6 +69,8 @@ def sweep(
     out: Path = Path("runs"),
     device: str = "auto",
     engine: str = "auto",
+    name: str = "",
+    replace: bool = False,
     dry_run: bool = False,
     shrunk: bool = False,
     retry_failed: bool = False,
@@ -76,6 +86,8 @@ def sweep(
         out: Root of the store; results go to OUT/<name>.
         device: Of torch: auto, cpu or cuda (then one worker per GPU).
         engine: Of Brian2, see `biorep run --help`.
+        name: Of the folder of the results, instead of that in the file.
+        replace: Let overrides replace results of other settings under the same name.
         dry_run: Say what is done, what is left and how long it may take, and stop.
         shrunk: Run a small version that takes seconds, to try the file out.
         retry_failed: Try runs again that have failed.
@@ -84,17 +96,28 @@ def sweep(
     from biorep.lab import batch
     from biorep.lab.batch.clusters import parse_options
 
-    planned, options = batch.read(plan, set, shrunk=shrunk), parse_options(cluster_option)
+    planned, options = batch.read(plan, _with_name(set, name), shrunk=shrunk), parse_options(cluster_option)
     context = RunContext(device=device, engine=engine, progress=True)
     if dry_run:
         print("\n".join(batch.preview(planned, out, context=context, workers=workers)))
         return
     record = batch.sweep(
-        planned, out, workers=workers, cluster=cluster, options=options, context=context, retry_failed=retry_failed
+        planned,
+        out,
+        workers=workers,
+        cluster=cluster,
+        options=options,
+        context=context,
+        replace=replace,
+        retry_failed=retry_failed,
     )
     _conclude(record)
     if record.missing:
         sys.exit(1)
+
+
+def _with_name(overrides: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return (*overrides, f"name={json.dumps(name)}") if name else overrides
 
 
 def _conclude(record: PlanRecord) -> None:

@@ -71,7 +71,7 @@ def test_the_plan_of_the_page_about_sweeps_is_valid(tmp_path):
     "command", re.findall(r"^    (?:\.venv/bin/)?biorep (?:run|sweep) (.*?)(?:\s+#.*)?$", README.read_text(), re.M)
 )
 def test_commands_name_models_and_keys_that_exist(command):
-    words = re.sub(r"--shrunk|--workers \d+", "", command).split()
+    words = re.sub(r"--shrunk|--workers \d+|--name \w+", "", command).split()
     overrides = words[words.index("--set") + 1 :] if "--set" in words else []
     assert batch.read(words[0], overrides).runs
 

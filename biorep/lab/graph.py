@@ -9,7 +9,7 @@ changes a key. `biorep.lab.perform` makes what is missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -326,11 +326,9 @@ def stages(nodes: Mapping[str, Node]) -> dict[str, Node]:
     return {name: node for name, node in nodes.items() if node.stored}
 
 
-def ancestors(node: Node) -> Iterator[Node]:
-    """Yield the nodes that a node is made of, the furthest first; some more than once."""
-    for parent in node.parents.values():
-        yield from ancestors(parent)
-        yield parent
+def addresses(nodes: Mapping[str, Node]) -> dict[str, str]:
+    """Return where the stages of a run lie in the store, by name, as its record names them."""
+    return {name: node.address for name, node in stages(nodes).items()}
 
 
 def _other(dataset: Dataset | None) -> list[str]:

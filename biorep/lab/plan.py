@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,9 @@ class Plan:
     dims: list[str]
     runs: list[Planned]
     about: dict[str, str]
+    #: Words of the command line that name it, overrides among them; without overrides it is what its file says.
+    command: tuple[str, ...] = ()
+    overridden: bool = False
 
 
 #: One variation: the value of a dim, and the keys that it sets with the places where they stand.
@@ -97,6 +100,7 @@ def read(name: str | Path, overrides: Sequence[str] = (), *, shrunk: bool = Fals
     """
     path = find(name)
     source = read_yaml(path)
+    command = (str(name), *(["--shrunk"] if shrunk else []), *(["--set", *overrides] if overrides else []))
     changes = [(f"--set {text}", *_plan_key(*parse_override(text))) for text in overrides]
     if shrunk:
         changes = [*_shrinking(source), *changes]
@@ -105,10 +109,11 @@ def read(name: str | Path, overrides: Sequence[str] = (), *, shrunk: bool = Fals
         if not is_plan or key[0] in PLAN_KEYS:
             source = source.changed(key, value, {}, text)
     if not is_plan:
-        source = _named(source, path)
-        return _single(_checked(source, path))
-    every = [(key, value, Source({}, "", {}), text) for text, key, value in changes if key[0] not in PLAN_KEYS]
-    return _expand(_named(source, path), path, every)
+        plan = _single(_checked(_named(source, path), path))
+    else:
+        every = [(key, value, Source({}, "", {}), text) for text, key, value in changes if key[0] not in PLAN_KEYS]
+        plan = _expand(_named(source, path), path, every)
+    return replace(plan, command=command, overridden=bool(overrides))
 
 
 def _plan_key(key: KeyPath, value: Any) -> tuple[KeyPath, Any]:

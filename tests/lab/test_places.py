@@ -43,7 +43,7 @@ class Loudness(Measure):
 
 def run(path, out, *overrides):
     said = []
-    record = batch.execute(batch.read(path, overrides), out, say=said.append)
+    record = batch.execute(batch.read(path, overrides), out, replace=True, say=said.append)
     return record, [line.split(": ", 1)[1] for line in said]
 
 

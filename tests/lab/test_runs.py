@@ -32,8 +32,8 @@ def recipe_file(tmp_path):
 
 def _run(path, out, *overrides, **context):
     lines = []
-    record = batch.execute(batch.read(path, overrides), out, context=RunContext(**context), say=lines.append)
-    return record, lines
+    plan, context = batch.read(path, overrides), RunContext(**context)
+    return batch.execute(plan, out, context=context, replace=True, say=lines.append), lines
 
 
 def _made(lines):
@@ -249,3 +249,47 @@ def test_key_does_not_depend_on_the_order_of_keys_or_on_defaults_written_out():
     spelled = TEXT.replace("units: 30, k: 2", "k: 2, power: 4.5, units: 30")
     second = batch.recipe_from(parse_yaml(spelled, "b"))
     assert digest(first.network.hash_payload()) == digest(second.network.hash_payload())
+
+
+PLAN = """
+name: pair
+recipe: {dataset: {name: digits, limit: 60}, network: {kind: pixels}, spectrum: null, robustness: null}
+grid: {seed: [0, 1]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lost"),
+    [
+        (["readout.penalty=0.5"], r"\(seed0, seed1\)"),
+        (["grid.seed=[1]"], r"\(seed0\)"),
+        (["grid.seed=[0,1,2]", "readout.penalty=0.5"], r"\(seed0, seed1\)"),
+    ],
+)
+def test_overrides_that_would_replace_results_stop_before_anything_is_written(tmp_path, overrides, lost):
+    (tmp_path / "pair.yaml").write_text(PLAN)
+    path, out = tmp_path / "pair.yaml", tmp_path / "out"
+    first = batch.execute(batch.read(path), out, say=lambda line: None)
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    plan = batch.read(path, overrides)
+    for go in (batch.execute, batch.sweep):
+        with pytest.raises(StoreError, match=rf"other settings {lost}.*\n.*--name pair-2\n.*\n.*--replace\n"):
+            go(plan, out)
+        assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
+    assert "--replace" in batch.preview(plan, out)[0]
+    beside = batch.execute(batch.read(path, [*overrides, "name=pair-2"]), out, say=lambda line: None)
+    assert beside.folder == out / "pair-2"
+    assert read_plan(first.folder).runs == first.runs
+    replaced = batch.execute(plan, out, replace=True, say=lambda line: None)
+    assert [run.stages for run in replaced.runs] == [run.stages for run in beside.runs]
+    assert batch.execute(plan, out, say=lambda line: None).runs == replaced.runs  # the same again replaces nothing
+
+
+def test_overrides_that_only_add_runs_and_edits_of_the_file_go_on(tmp_path):
+    path, out = tmp_path / "pair.yaml", tmp_path / "out"
+    path.write_text(PLAN)
+    first = batch.execute(batch.read(path), out, say=lambda line: None)
+    more = batch.execute(batch.read(path, ["grid.seed=[0,1,2]"]), out, say=lambda line: None)
+    assert more.runs[:2] == first.runs
+    path.write_text(PLAN.replace("[0, 1]", "[1]"))
+    assert [run.name for run in batch.execute(batch.read(path), out, say=lambda line: None).runs] == ["seed1"]

@@ -26,7 +26,12 @@ __all__ = ["Plan", "Planned", "Recipe", "execute", "preview", "read", "recipe_fr
 
 
 def execute(
-    plan: Plan, root: str | Path = "runs", *, context: RunContext | None = None, say: Say = print
+    plan: Plan,
+    root: str | Path = "runs",
+    *,
+    context: RunContext | None = None,
+    replace: bool = False,
+    say: Say = print,
 ) -> PlanRecord:
     """Execute the runs of a plan here, one after the other; stages that the store has already are not repeated.
 
@@ -38,6 +43,8 @@ def execute(
         Root of the store.
     context : RunContext, optional
         Device and progress.
+    replace : bool
+        Whether overrides may replace results of other settings under the same name.
     say : callable
         Takes one line about every stage.
 
@@ -49,13 +56,13 @@ def execute(
     Raises
     ------
     StoreError
-        If another process works on the plan.
+        If another process works on the plan, or overrides would replace results of other settings.
     """
     context = resolved(context)  # a wrong one is refused before anything is written
     root = Path(root)
     store = Stages(root)
     with lease(root / plan.name), one_thread():
-        work = begin(plan, root, context=context, say=say)
+        work = begin(plan, root, context=context, replace=replace, say=say)
         for number, planned in enumerate(plan.runs, 1):
             prefix = f"[{number}/{len(plan.runs)}] {planned.name}"
             record = run_one(planned, store, context, partial(_prefixed, say, prefix), work.nodes[planned.name])
@@ -77,6 +84,7 @@ def run(
     overrides: Sequence[str] = (),
     device: str = "auto",
     shrunk: bool = False,
+    replace: bool = False,
 ) -> xr.DataTree:
     """Run a recipe or a plan and open its results.
 
@@ -92,6 +100,8 @@ def run(
         ``auto``, ``cpu`` or ``cuda``.
     shrunk : bool
         Run a small version that takes seconds, to try it out.
+    replace : bool
+        Whether overrides may replace results of other settings under the same name.
 
     Returns
     -------
@@ -102,5 +112,6 @@ def run(
     --------
     >>> tree = run("quickstart", "runs")                        # doctest: +SKIP
     """
-    record = execute(read(name, overrides, shrunk=shrunk), out, context=RunContext(device=device, progress=True))
+    plan, context = read(name, overrides, shrunk=shrunk), RunContext(device=device, progress=True)
+    record = execute(plan, out, context=context, replace=replace)
     return open_results(record.folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,12 +13,21 @@ from biorep import atomic
 from biorep.context import RunContext, resolve_device
 from biorep.errors import StoreError
 from biorep.lab.batch.run_one import columns_of, record_of
-from biorep.lab.graph import Node, graph, stages
+from biorep.lab.graph import Node, addresses, graph, stages
 from biorep.lab.perform import Say
 from biorep.lab.plan import Plan, Planned
 from biorep.lab.recipe import user_code
 from biorep.lab.store import failures
-from biorep.lab.store.runs import RunRecord, check_root, open_root, read_run, run_folder, write_plan, write_run
+from biorep.lab.store.runs import (
+    RunRecord,
+    check_root,
+    open_root,
+    read_plan,
+    read_run,
+    run_folder,
+    write_plan,
+    write_run,
+)
 from biorep.lab.store.stages import Stages
 from biorep.lab.store.status import duration
 
@@ -93,8 +104,8 @@ def survey(plan: Plan, root: str | Path, *, context: RunContext | None = None, r
         if record is not None:
             now = user_code(planned.recipe)
             changed |= {name for name, code in record.code.items() if now.get(name, code) != code}
-        addresses = {name: node.address for name, node in wanted.items()}
-        same = record is not None and (record.stages, record.coordinates) == (addresses, planned.coordinates)
+        now_at = (addresses(nodes), planned.coordinates)
+        same = record is not None and (record.stages, record.coordinates) == now_at
         if record is not None and same and not work.missing[planned.name]:
             work.done[planned.name] = record
         elif planned.name in known and not retry_failed:
@@ -105,12 +116,30 @@ def survey(plan: Plan, root: str | Path, *, context: RunContext | None = None, r
     return work
 
 
-def begin(plan: Plan, root: Path, *, context: RunContext, retry_failed: bool = True, say: Say = print) -> Work:
-    """Write what is wanted, remove what is out of date, and return what is left to do; the lease must be held."""
+def begin(
+    plan: Plan,
+    root: Path,
+    *,
+    context: RunContext,
+    replace: bool = False,
+    retry_failed: bool = True,
+    say: Say = print,
+) -> Work:
+    """Write what is wanted, remove what is out of date, and return what is left to do; the lease must be held.
+
+    Raises
+    ------
+    StoreError
+        If overrides would replace results of other settings: a plan that is edited in its file is meant to, but who
+        tries a setting out wants to compare.
+    """
     folder = root / plan.name
     open_root(root)
     tidy(root, plan.name, say)
     work = survey(plan, root, context=context, retry_failed=retry_failed)
+    lost = [] if replace else _lost(plan, folder, work)
+    if lost:
+        raise StoreError(_would_replace(plan, root, lost))
     for name in work.changed:
         say(f"the code of '{name}' has changed since the last run: what it made is made anew")
     for planned in work.todo:
@@ -119,6 +148,34 @@ def begin(plan: Plan, root: Path, *, context: RunContext, retry_failed: bool = T
     coordinates = {one.name: one.coordinates for one in plan.runs}
     write_plan(folder, plan.dims, coordinates, dict(plan.about), columns_of([one.recipe for one in plan.runs]))
     return work
+
+
+def _lost(plan: Plan, folder: Path, work: Work) -> list[str]:
+    """Return the finished runs that overrides give other settings, or leave out."""
+    if not plan.overridden:
+        return []
+    try:
+        records = read_plan(folder).runs
+    except StoreError:  # there is no plan yet, or a damaged one, which is written again
+        return []
+    recipes = {planned.name: planned.recipe.document() for planned in plan.runs}
+    return [
+        record.name
+        for record in records
+        if record.name not in recipes
+        or (record.recipe != recipes[record.name] and record.stages != addresses(work.nodes[record.name]))
+    ]
+
+
+def _would_replace(plan: Plan, root: Path, lost: list[str]) -> str:
+    free = next(name for n in itertools.count(2) if not (root / (name := f"{plan.name}-{n}")).exists())
+    shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+    command = shlex.join([*plan.command, *([] if root == Path("runs") else ["--out", str(root)])])
+    return (
+        f"{root / plan.name} holds results of other settings ({shown}), which these overrides would replace. Nothing "
+        f"was touched. To keep both:\n    biorep run {command} --name {free}\nTo replace them:\n    biorep run "
+        f'{command} --replace\nIn Python: overrides=[..., "name={free}"], or replace=True.'
+    )
 
 
 def tidy(root: Path, name: str, say: Say) -> None:
@@ -132,8 +189,10 @@ def preview(plan: Plan, root: str | Path, *, context: RunContext | None = None, 
     if Path(root).is_dir() and any(Path(root).iterdir()):
         check_root(Path(root))
     work = survey(plan, root, context=resolved(context))
+    lost = _lost(plan, Path(root) / plan.name, work)
     lines = [
-        f"{plan.name}: {len(plan.runs)} runs: {len(work.done)} done, {len(work.failed)} failed, {len(work.todo)} to do"
+        *([_would_replace(plan, Path(root), lost)] if lost else []),
+        f"{plan.name}: {len(plan.runs)} runs: {len(work.done)} done, {len(work.failed)} failed, {len(work.todo)} to do",
     ]
     for planned in plan.runs:
         stand = "done" if planned.name in work.done else "failed" if planned.name in work.failed else "to do"

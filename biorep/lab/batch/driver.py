@@ -44,6 +44,7 @@ def sweep(
     *,
     overrides: Sequence[str] = (),
     shrunk: bool = False,
+    replace: bool = False,
     workers: int = 2,
     cluster: str = "local",
     options: Mapping[str, Any] | None = None,
@@ -61,6 +62,8 @@ def sweep(
         Root of the store.
     overrides, shrunk
         Of a file or a name: changes ``key=value``, and whether to run its small version.
+    replace : bool
+        Whether overrides may replace results of other settings under the same name.
     workers : int
         Runs at a time.
     cluster : str
@@ -84,7 +87,8 @@ def sweep(
     ConfigError
         If the device is left to be found out on a cluster, whose machines this one cannot ask.
     StoreError
-        If another process works on the plan, or the sweep was stopped because all runs fail in the same way.
+        If another process works on the plan, overrides would replace results of other settings, or the sweep was
+        stopped because all runs fail in the same way.
 
     Examples
     --------
@@ -100,7 +104,7 @@ def sweep(
         raise ConfigError("on a cluster say which device its machines have: --device cpu or --device cuda")
     folder = root / plan.name
     with lease(folder) as identity:
-        work = begin(plan, root, context=context, retry_failed=retry_failed, say=say)
+        work = begin(plan, root, context=context, replace=replace, retry_failed=retry_failed, say=say)
         store = Stages(root)
         recheck(plan, work, store)
         note_done(folder, work, store)

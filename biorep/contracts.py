@@ -187,6 +187,13 @@ class Given(Protocol):
         """Return what a need asked for; raise `KeyError` for what was not declared."""
         ...
 
+    def batches(self, name: str, size: int = 1000) -> Iterator[Any]:
+        """Yield the responses that a need asked for in parts of so many presentations.
+
+        For what is too large for memory: more than 2 GiB at once are refused.
+        """
+        ...
+
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the needs."""
         ...

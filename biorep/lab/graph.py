@@ -9,7 +9,7 @@ changes a key. `biorep.lab.perform` makes what is missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,8 @@ class Node:
         Variables that are not joined over runs.
     reference : str
         Who described it.
+    batches : callable, optional
+        Makes the result in parts of so many presentations, where it need not be made as a whole.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Node:
     numbers: Callable[[Any], dict[str, float]] | None = None
     apart: tuple[str, ...] = ()
     reference: str = ""
+    batches: Callable[[Given, int], Iterator[Any]] | None = None
 
     @cached_property
     def payload(self) -> dict[str, Any]:
@@ -200,7 +203,10 @@ class Graph:
             return self._answers(need, None)
         parts = {f"repeat-{number}": self._answers(need, number) for number in range(repeats)}
         name = f"{next(iter(parts.values())).name} x {repeats}"
-        return self._add(Node(name, "representation", lambda: {"stacked": repeats}, parts, _stacked, stored=False))
+        settings = {"stacked": repeats}
+        return self._add(
+            Node(name, "representation", lambda: settings, parts, _stacked, stored=False, batches=_stacked_batches)
+        )
 
     def _answers(self, need: Code, repeat: int | None) -> Node:
         """Return the responses to one showing of each image; the first repeat is the one without a number."""
@@ -211,7 +217,8 @@ class Graph:
         settings: dict[str, Any] = {"layer": need.layer, "quantity": need.quantity}
         if repeat:
             settings["repeat"] = repeat
-        plain = name == self.named("representation/test")
+        stored = name == self.named("representation/test") or network.slow_to_encode
+        answer = partial(_answer, need, repeat or 0, self.recipe.seed)
         parents = {"network": self.frozen(), "images": self.images(need.split, need.images, need.dataset)}
         return self._add(
             Node(
@@ -219,12 +226,13 @@ class Graph:
                 "representation",
                 lambda: settings,
                 parents,
-                lambda given: _encoded(need, repeat or 0, self.recipe.seed, given),
+                partial(_encoded, answer),
                 seed=self.recipe.seed if network.noisy else None,
                 engine=lambda: network.engine(self.context),
-                stored=plain or network.slow_to_encode,
+                stored=stored,
                 own_process=network.own_process,
                 guarded=bool(network.code),
+                batches=None if stored or network.depends_on_batch else partial(_encoded_batches, answer),
             )
         )
 
@@ -374,26 +382,68 @@ def _trained(network: Network, seed: int, given: Given) -> xr.Dataset:
     return network.fit(given["train"], seed=seed, context=given.context, **watched)
 
 
-def _encoded(need: Code, repeat: int, seed: int, given: Given) -> Any:
+#: Responses that would take more bytes are refused before they are computed.
+MAX_BYTES = 2 * 1024**3
+#: Fewer images are not asked for their size: finding it out would cost more than it saves.
+MANY_IMAGES = 100
+
+#: Returns the responses to images.
+Answer = Callable[["Given", "xr.Dataset"], Any]
+
+
+def _answer(need: Code, repeat: int, seed: int, given: Given, images: xr.Dataset) -> Any:
     """Return the responses to one showing of each image, of one layer or as a tree of all."""
     frozen: FrozenNetwork = given["network"]
     asked: dict[str, Any] = {"quantity": need.quantity, "seed": seed, "context": given.context}
     if repeat:
         asked |= {"repeats": 1, "first_repeat": repeat}
     if need.layer != ALL:
-        found = frozen.network.encode(frozen.state, given["images"], layer=need.layer, **asked)
+        found = frozen.network.encode(frozen.state, images, layer=need.layer, **asked)
         return found.isel(repeat=0) if repeat else found
     import xarray as xr
 
-    every = frozen.network.encode_layers(frozen.state, given["images"], **asked)
+    every = frozen.network.encode_layers(frozen.state, images, **asked)
     return xr.DataTree.from_dict({name: one.isel(repeat=0) if repeat else one for name, one in every.items()})
 
 
+def _encoded(answer: Answer, given: Given) -> Any:
+    images = given["images"]
+    count = images.sizes["presentation"]
+    if count > MANY_IMAGES and not given["network"].network.depends_on_batch:
+        _refuse_large(answer(given, images.isel(presentation=[0])).nbytes * count, f"{count} images")
+    return answer(given, images)
+
+
+def _encoded_batches(answer: Answer, given: Given, size: int) -> Iterator[Any]:
+    images = given["images"]
+    for start in range(0, images.sizes["presentation"], size):
+        yield answer(given, images.isel(presentation=slice(start, start + size)))
+
+
+def _refuse_large(size: int, what: str) -> None:
+    if size > MAX_BYTES:
+        raise ConfigError(
+            f"responses to {what} would take {size / 1024**3:.1f} GiB, more than {MAX_BYTES / 1024**3:.0f}. Make them "
+            "smaller: fewer images (dataset.limit, or `images` of the measure), repeats or units, or another layer. A "
+            "measure of your own can read them in parts, see `biorep.contracts.Given.batches`."
+        )
+
+
 def _stacked(given: Given) -> xr.Dataset:
-    """Return repeats side by side, (repeat, presentation, neuroid)."""
+    names = list(given)
+    _refuse_large(given[names[0]].nbytes * len(names), f"{len(names)} repeats")
+    return _side_by_side([given[name] for name in names])
+
+
+def _stacked_batches(given: Given, size: int) -> Iterator[xr.Dataset]:
+    for parts in zip(*(given.batches(name, size) for name in given), strict=True):
+        yield _side_by_side(parts)
+
+
+def _side_by_side(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return repeats as (repeat, presentation, neuroid)."""
     import xarray as xr
 
-    parts = [given[name] for name in given]
     over = {name for name in parts[0].data_vars if "neuroid" in parts[0][name].dims or name == "tries"}
     joined = xr.concat([part[list(over)] for part in parts], "repeat")
     return parts[0].drop_vars(over).merge(joined).assign_attrs(parts[0].attrs)

@@ -25,17 +25,26 @@ Say = Callable[[str], None]
 class Given:
     """What a node is given: its parents' results, made when they are asked for; see `biorep.contracts.Given`."""
 
-    def __init__(self, node: Node, value: Callable[[Node], Any], context: RunContext):
-        self._node, self._value = node, value
+    def __init__(self, node: Node, performer: Performer, context: RunContext):
+        self._node, self._performer = node, performer
         self.context = context if node.engine is not None else _Anywhere(**vars(context))
 
     def __getitem__(self, name: str) -> Any:
+        return self._own(self._performer.value(self._parent(name)))
+
+    def batches(self, name: str, size: int = 1000) -> Iterator[Any]:
+        """Yield responses in parts of so many presentations."""
+        return map(self._own, self._performer.batches(self._parent(name), size))
+
+    def _parent(self, name: str) -> Node:
         if name not in self._node.parents:
             declared = ", ".join(self._node.parents) or "nothing"
             raise KeyError(
                 f"'{self._node.name}' asked for '{name}', which its `needs` do not name (they name {declared})"
             )
-        value = self._value(self._node.parents[name])
+        return self._node.parents[name]
+
+    def _own(self, value: Any) -> Any:
         return value.copy(deep=True) if self._node.guarded and hasattr(value, "copy") else value
 
     def __iter__(self) -> Iterator[str]:
@@ -93,6 +102,18 @@ class Performer:
                 self._memory[node.key] = self.stages.result(node.kind, node.key) if stored else self._made(node)
         return self._memory[node.key]
 
+    def batches(self, node: Node, size: int) -> Iterator[Any]:
+        """Yield the result of a node in parts of so many presentations; made as a whole only where it must be."""
+        if node.batches is not None and node.key not in self._memory:
+            yield from node.batches(Given(node, self, self.context), size)
+            return
+        import xarray as xr
+
+        whole = self.value(node)
+        first = next(iter(whole.children.values())) if isinstance(whole, xr.DataTree) else whole
+        for start in range(0, first.sizes["presentation"], size):
+            yield whole.isel(presentation=slice(start, start + size))
+
     def _finish(self, node: Node, *, told: bool = False) -> None:
         if self.stages.done(node.kind, node.key):
             if told:
@@ -122,7 +143,7 @@ class Performer:
                 self._prepare(parent)
 
     def _made(self, node: Node, context: RunContext | None = None) -> Any:
-        return node.make(Given(node, self.value, context or self.context))
+        return node.make(Given(node, self, context or self.context))
 
     def _saved(self, node: Node, result: Any, seconds: float) -> Any:
         found = {} if node.numbers is None else node.numbers(result)

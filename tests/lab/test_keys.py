@@ -378,11 +378,12 @@ RECIPES["sailnet"] |= {
     "readout": None,
     "tuning": {"gratings": {"name": "gratings"}},
 }
+TRAINED = {**SMALL, "readout": None, "spectrum": None, "robustness": None}
 MLP = {"kind": "mlp", "hidden": [14, 14], **BACKPROP, "record": []}
 for word in PENALTIES:
-    RECIPES[word] = {**SMALL, "robustness": None, "network": {**MLP, "penalties": [{"kind": word, "strength": 1.0}]}}
+    RECIPES[word] = {**TRAINED, "network": {**MLP, "penalties": [{"kind": word, "strength": 1.0}]}}
 for word in OBJECTIVES:
-    RECIPES[word] = {**SMALL, "robustness": None, "network": {**MLP, "objective": {"kind": word}}}
+    RECIPES[word] = {**TRAINED, "network": {**MLP, "objective": {"kind": word}}}
 
 
 def tiny(word: str, folder: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,25 @@ def _no_data_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: p
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # what one process compiles, all may use
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
+
+
+@pytest.fixture(scope="session")
+def shrunk(tmp_path_factory):
+    """Return a function that runs a published model or a file, shrunk, in a store of all tests, under another name."""
+    from biorep import atomic
+    from biorep.context import RunContext
+    from biorep.lab import batch
+
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shrunk"
+
+    def run(model, name):
+        plan = batch.read(model, [f"name={name}"], shrunk=True)
+        with atomic.locked(root / f".{Path(str(model)).stem}"):  # what another test has run is found done
+            record = batch.execute(plan, root, context=RunContext(engine="runtime-numpy"), say=lambda line: None)
+        return plan, record
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from biorep.context import RunContext
-from biorep.lab import batch
-
 ANALYSIS = Path(__file__).parent.parent / "analysis"
 #: Program -> what has to be run first.
 PROGRAMS = {
@@ -29,11 +26,9 @@ def test_every_program_and_every_plan_is_known_here():
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_program_draws_its_figure(program, tmp_path):
+def test_program_draws_its_figure(program, shrunk):
     name = PROGRAMS[program]
-    source = ANALYSIS.parent / name if "/" in name else name
-    plan = batch.read(source, shrunk=True)
-    record = batch.execute(plan, tmp_path, context=RunContext(engine="runtime-numpy"), say=lambda line: None)
+    _, record = shrunk(ANALYSIS.parent / name if "/" in name else name, Path(program).stem)
     before = set(record.folder.glob("figures/*"))
     command = [sys.executable, str(ANALYSIS / program), str(record.folder)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -29,18 +29,33 @@ def test_help_lists_the_verbs(tmp_path):
         assert verb in out
 
 
+PAIR = """
+name: pair
+recipe: {dataset: {name: digits, limit: 60}, spectrum: {first: 1, last: 5}, robustness: null}
+cases: {pixels: {network: {kind: pixels}}, random: {network: {kind: random-features, units: 9}}}
+"""
+
+
 def test_run_prints_a_table_and_repeats_cheaply(tmp_path):
-    out, _ = biorep("run", "quickstart", "--shrunk", "--out", "store", cwd=tmp_path)
+    (tmp_path / "pair.yaml").write_text(PAIR)
+    out, _ = biorep("run", "pair.yaml", "--out", "store", cwd=tmp_path)
     assert "test accuracy" in out
     assert "One seed: no interval, no claim." in out
-    assert (tmp_path / "store/quickstart-shrunk/report.html").is_file()
-    out, err = biorep("run", "quickstart", "--shrunk", "--out", "store", cwd=tmp_path)
-    assert (
-        out.count("done before") == 33
-    )  # 5 stages of each network; spikes: counts of two more splits, and a surrogate
+    assert (tmp_path / "store/pair/report.html").is_file()
+    out, err = biorep("run", "pair.yaml", "--out", "store", cwd=tmp_path)
+    assert out.count("done before") == 8  # 4 stages of each network
     assert err == ""
-    out, _ = biorep("report", "store/quickstart-shrunk", cwd=tmp_path)
-    assert out.strip() == "store/quickstart-shrunk/report.html"
+    out, _ = biorep("report", "store/pair", cwd=tmp_path)
+    assert out.strip() == "store/pair/report.html"
+
+
+@pytest.mark.slow
+def test_the_small_demo_runs_on_compiled_engines_and_repeats_cheaply(tmp_path):
+    for times in range(2):
+        out, err = biorep("run", "quickstart", "--shrunk", "--out", "store", cwd=tmp_path)
+        # 5 stages of each network; spikes: counts of two more splits, and a surrogate
+        assert out.count("done before") == 33 * times
+    assert err == ""
 
 
 def test_a_sweep_prints_the_table_and_status_collect_and_clean_know_it(tmp_path):

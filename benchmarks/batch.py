@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from biorep.lab import batch
-from biorep.lab.batch.pool import Pool
+from biorep.lab.batch.pool import Submit, pool
 from biorep.lab.batch.worker import ONE_THREAD, Task, attempt
 from biorep.lab.plan import Plan
 from biorep.lab.store import write_plan
@@ -74,12 +74,9 @@ def tasks(plan: Plan, root: Path) -> list[Task]:
     ]
 
 
-def all_done(pool: Pool, part: list[Task]) -> None:
+def all_done(submit: Submit, part: list[Task]) -> None:
     """Execute tasks and return when the last one has ended."""
-    ended: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-    for task in part:
-        pool.submit(task, lambda *outcome: ended.put(outcome))
-    outcomes = {ended.get()[1] for _ in part}
+    outcomes = {future.result() for future in [submit(task) for task in part]}
     assert outcomes == {"done"}, outcomes
 
 
@@ -111,13 +108,13 @@ def overhead(folder: Path) -> None:
     from distributed import Client, LocalCluster
 
     settings = {"n_workers": 1, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-    with Pool(1) as pool, LocalCluster(**settings, env=ONE_THREAD) as cluster, Client(cluster) as client:
+    with pool(1) as submit, LocalCluster(**settings, env=ONE_THREAD) as cluster, Client(cluster) as client:
         for number in range(ROUNDS + 1):
             part = trivial[number * PER_ROUND : (number + 1) * PER_ROUND]
             for name in spent:
                 start = time.perf_counter()
                 if name == "biorep":
-                    all_done(pool, part)
+                    all_done(submit, part)
                 else:
                     function = bare if name == "bare" else unlocked
                     target = folder / function.__name__
@@ -136,10 +133,10 @@ def scaling(folder: Path) -> None:
     wall = {}
     for workers in (1, 2):
         bound = tasks(read(BOUND, folder), folder / f"store{workers}")
-        with Pool(workers) as pool:
-            all_done(pool, bound[:workers])  # libraries are loaded in every process
+        with pool(workers) as submit:
+            all_done(submit, bound[:workers])  # libraries are loaded in every process
             start = time.perf_counter()
-            all_done(pool, bound[2:])
+            all_done(submit, bound[2:])
             wall[workers] = time.perf_counter() - start
     print(f"\nCPU-bound sweep of {len(bound) - 2} runs: {wall[1]:.1f} s with 1 worker, {wall[2]:.1f} s with 2")
     print(f"  ratio   {wall[1] / wall[2]:>7.2f}  (target >= 1.8)")

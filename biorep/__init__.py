@@ -20,22 +20,14 @@ if TYPE_CHECKING:
     from biorep.lab.store import open
     from biorep.networks import network
 
-_PUBLIC = {
-    "datasets": "biorep.datasets",
-    "spectra": "biorep.spectra",
-    "geometry": "biorep.geometry",
-    "tuning": "biorep.tuning",
-    "robustness": "biorep.robustness",
-    "penalties": "biorep.penalties",
-    "bridge": "biorep.bridge",
-    "plot": "biorep.plot",
-    "interop": "biorep.interop",
-    "network": "biorep.networks:network",
-    "run": "biorep.lab.batch:run",
-    "sweep": "biorep.lab.batch:sweep",
-    "open": "biorep.lab.store:open",
-    "RunContext": "biorep.context:RunContext",
-    "BiorepError": "biorep.errors:BiorepError",
+#: Where public names come from that are no packages of their own.
+_FROM = {
+    "network": "biorep.networks",
+    "run": "biorep.lab.batch",
+    "sweep": "biorep.lab.batch",
+    "open": "biorep.lab.store",
+    "RunContext": "biorep.context",
+    "BiorepError": "biorep.errors",
 }
 
 __all__ = [
@@ -63,13 +55,15 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("biorep")
-    if name not in _PUBLIC:
+    if name not in __all__:
         from biorep.errors import did_you_mean
 
-        raise AttributeError(f"biorep has no '{name}'{did_you_mean(name, _PUBLIC)}")
-    module, _, attribute = _PUBLIC[name].partition(":")
-    loaded = importlib.import_module(module)
-    value = getattr(loaded, attribute) if attribute else loaded
+        raise AttributeError(f"biorep has no '{name}'{did_you_mean(name, __all__)}")
+    value = (
+        getattr(importlib.import_module(_FROM[name]), name)
+        if name in _FROM
+        else importlib.import_module(f"biorep.{name}")
+    )
     globals()[name] = value
     return value
 

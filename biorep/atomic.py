@@ -16,6 +16,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,15 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        if durable:
-            _flush(temporary)
-        os.replace(temporary, path)
-        with contextlib.suppress(OSError):  # the file is whole and there; only its name may not outlive a power cut
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
             if durable:
-                _flush(path.parent)
-    except OSError as error:
-        raise StoreError(_explain(path, error)) from error
+                _flush(temporary)
+            os.replace(temporary, path)
+            with contextlib.suppress(OSError):  # the file is whole and there; only its name may not outlive a power cut
+                if durable:
+                    _flush(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -60,6 +60,22 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Write a JSON file atomically, indented and with a final newline; see `replacing`."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", durable=durable)
+
+
+def read_json[T](path: Path, take: Callable[[Any], T], remedy: str) -> T | None:
+    """Return what `take` makes of the content of a JSON file, or None if there is no file.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be read or is not what it should be: why, and the remedy.
+    """
+    try:
+        return take(json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} cannot be read ({type(error).__name__}: {error}). {remedy}") from error
 
 
 def write_with(path: Path, write: Callable[[Path], object]) -> None:
@@ -126,11 +142,9 @@ def locked(path: Path) -> Iterator[None]:
     StoreError
         If the folder cannot be written.
     """
-    try:
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _lock(path)
-    except OSError as error:
-        raise StoreError(_explain(path, error)) from error
     try:
         yield
     finally:
@@ -154,6 +168,12 @@ def _lock(path: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def here() -> dict[str, Any]:
+    """Return what other processes know this one by, and the time."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": now}
 
 
 def sha256(path: Path) -> str:

@@ -6,6 +6,8 @@ and dictionaries of these. Arrays travel as tensors.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,17 +19,16 @@ from biorep.atomic import write_with
 from biorep.context import RunContext
 
 
-class Checkpoint:
-    """The values with which a training goes on; without a folder nothing is saved.
+def identity(inputs: np.ndarray, settings: Mapping[str, Any]) -> str:
+    """Return what a checkpoint belongs to: a hash of the training data and of everything that steers the training."""
+    data = hashlib.sha256(np.ascontiguousarray(inputs)).hexdigest()
+    return hashlib.sha256(json.dumps({**settings, "data": data}, sort_keys=True, default=repr).encode()).hexdigest()
 
-    Parameters
-    ----------
-    context : RunContext
-        Its `checkpoint` is the folder and its `checkpoint_every` the seconds between two checkpoints.
-    name : str
-        Name of the file, without suffix.
-    key : str
-        What the checkpoint belongs to, see `biorep.context.identity`: those of other trainings are ignored.
+
+class Checkpoint:
+    """The values with which a training goes on, in a file of the context's folder; without a folder nothing is saved.
+
+    The key says what they belong to, see `identity`: those of other trainings are ignored.
     """
 
     def __init__(self, context: RunContext, name: str, key: str):

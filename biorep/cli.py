@@ -5,57 +5,74 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from biorep.errors import BiorepError
 
 if TYPE_CHECKING:
+    from biorep.context import RunContext
+    from biorep.lab.plan import Plan
     from biorep.lab.store import PlanRecord
 
 app = tyro.extras.SubcommandApp()
+Folder = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
+
+
+@dataclass(frozen=True)
+class Common:
+    """What `run` and `sweep` have in common."""
+
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...")] = ()
+    """Overrides, for example `--set network.units=500 seed=1`, in a plan `--set grid.seed=[0,1]`."""
+    out: Path = Path("runs")
+    """Root of the store; results go to OUT/<name>."""
+    device: str = "auto"
+    """Of torch: auto, cpu or cuda (in a sweep, then one worker per GPU)."""
+    engine: str = "auto"
+    """Of Brian2: auto, cpp_standalone, cuda_standalone, cuda_standalone-single (precision), runtime-cython or
+    runtime-numpy."""
+    name: str = ""
+    """Of the folder of the results, instead of that in the file."""
+    replace: bool = False
+    """Let overrides replace results of other settings under the same name."""
+    dry_run: bool = False
+    """Check everything, say what is done and what is left, and stop."""
+    shrunk: bool = False
+    """Run a small version that takes seconds, to try the file out."""
+
+    def read(self, file: str) -> tuple[Plan, RunContext]:
+        """Return the plan of a file or a published model, and where it runs."""
+        from biorep.context import RunContext
+        from biorep.lab import batch
+
+        named = [f"name={json.dumps(self.name)}"] if self.name else []
+        context = RunContext(device=self.device, engine=self.engine, progress=True)
+        return batch.read(file, [*self.set, *named], shrunk=self.shrunk), context
 
 
 @app.command(name="run")
 def run(
     recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE_OR_PLAN")],
     /,
-    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...")] = (),
-    out: Path = Path("runs"),
-    device: str = "auto",
-    engine: str = "auto",
-    name: str = "",
-    replace: bool = False,
-    dry_run: bool = False,
-    shrunk: bool = False,
+    common: tyro.conf.OmitArgPrefixes[Common] = Common(),
 ) -> None:
     """Run a recipe or a plan; what the store has already is not repeated.
 
     Args:
         recipe: A YAML file, or the name of a published model (`biorep models` lists them).
-        set: Overrides, for example `--set network.units=500 seed=1`.
-        out: Root of the store; results go to OUT/<name>.
-        device: Of torch: auto, cpu or cuda.
-        engine: Of Brian2: auto, cpp_standalone, cuda_standalone, cuda_standalone-single (precision), runtime-cython or
-            runtime-numpy.
-        name: Of the folder of the results, instead of that in the file.
-        replace: Let overrides replace results of other settings under the same name.
-        dry_run: Check everything, list the runs and stop.
-        shrunk: Run a small version that takes seconds, to try the file out.
+        common: Of `run` and `sweep`.
     """
-    from biorep.context import RunContext
     from biorep.lab import batch
 
-    plan, context = (
-        batch.read(recipe, _with_name(set, name), shrunk=shrunk),
-        RunContext(device=device, engine=engine, progress=True),
-    )
-    if dry_run:
-        print("\n".join(batch.preview(plan, out, context=context)))
-        return
-    _conclude(batch.execute(plan, out, context=context, replace=replace))
+    plan, context = common.read(recipe)
+    if common.dry_run:
+        print("\n".join(batch.preview(plan, common.out, context=context)))
+    else:
+        _conclude(batch.execute(plan, common.out, context=context, replace=common.replace))
 
 
 @app.command(name="sweep")
@@ -65,15 +82,8 @@ def sweep(
     workers: int = 2,
     cluster: str = "local",
     cluster_option: tuple[str, ...] = (),
-    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE ...")] = (),
-    out: Path = Path("runs"),
-    device: str = "auto",
-    engine: str = "auto",
-    name: str = "",
-    replace: bool = False,
-    dry_run: bool = False,
-    shrunk: bool = False,
     retry_failed: bool = False,
+    common: tyro.conf.OmitArgPrefixes[Common] = Common(),
 ) -> None:
     """Run a plan on workers; it can be killed at any time and goes on when the command is repeated.
 
@@ -82,42 +92,21 @@ def sweep(
         workers: Runs at a time.
         cluster: local, slurm, or the address of a Dask scheduler, tcp://HOST:PORT.
         cluster_option: Of the Slurm cluster, as KEY=VALUE: queue=debug walltime=02:00:00 memory=4GB.
-        set: Overrides, for example `--set grid.seed=[0,1]`.
-        out: Root of the store; results go to OUT/<name>.
-        device: Of torch: auto, cpu or cuda (then one worker per GPU).
-        engine: Of Brian2, see `biorep run --help`.
-        name: Of the folder of the results, instead of that in the file.
-        replace: Let overrides replace results of other settings under the same name.
-        dry_run: Say what is done, what is left and how long it may take, and stop.
-        shrunk: Run a small version that takes seconds, to try the file out.
         retry_failed: Try runs again that have failed.
+        common: Of `run` and `sweep`.
     """
-    from biorep.context import RunContext
     from biorep.lab import batch
     from biorep.lab.batch.clusters import parse_options
 
-    planned, options = batch.read(plan, _with_name(set, name), shrunk=shrunk), parse_options(cluster_option)
-    context = RunContext(device=device, engine=engine, progress=True)
-    if dry_run:
-        print("\n".join(batch.preview(planned, out, context=context, workers=workers)))
+    (planned, context), options = common.read(plan), parse_options(cluster_option)
+    if common.dry_run:
+        print("\n".join(batch.preview(planned, common.out, context=context, workers=workers)))
         return
-    record = batch.sweep(
-        planned,
-        out,
-        workers=workers,
-        cluster=cluster,
-        options=options,
-        context=context,
-        replace=replace,
-        retry_failed=retry_failed,
-    )
+    where: dict[str, Any] = {"workers": workers, "cluster": cluster, "options": options, "context": context}
+    record = batch.sweep(planned, common.out, **where, replace=common.replace, retry_failed=retry_failed)
     _conclude(record)
     if record.missing:
         sys.exit(1)
-
-
-def _with_name(overrides: tuple[str, ...], name: str) -> tuple[str, ...]:
-    return (*overrides, f"name={json.dumps(name)}") if name else overrides
 
 
 def _conclude(record: PlanRecord) -> None:
@@ -139,7 +128,7 @@ def _conclude(record: PlanRecord) -> None:
 
 
 @app.command(name="status")
-def status(folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")], /) -> None:
+def status(folder: Folder, /) -> None:
     """Say how a plan stands: what is done, going on, failed and left, and what to do next.
 
     Args:
@@ -151,7 +140,7 @@ def status(folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="
 
 
 @app.command(name="collect")
-def collect(folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")], /) -> None:
+def collect(folder: Folder, /) -> None:
     """Bring the collected files of a plan up to date: all runs in one netCDF file per kind.
 
     Args:
@@ -190,10 +179,8 @@ def clean(
     total = sum(item.size for item in found) / 2**20
     if not yes:
         try:
-            yes = input(f"Remove these {len(found)} folders and files, {total:.1f} MiB? [y/N] ").strip().lower() in (
-                "y",
-                "yes",
-            )
+            answer = input(f"Remove these {len(found)} folders and files, {total:.1f} MiB? [y/N] ")
+            yes = answer.strip().lower() in ("y", "yes")
         except EOFError:
             yes = False
     if yes:
@@ -202,7 +189,7 @@ def clean(
 
 
 @app.command(name="report")
-def report(folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")], /) -> None:
+def report(folder: Folder, /) -> None:
     """Draw the figures and write the HTML page of a finished plan again.
 
     Args:
@@ -253,9 +240,8 @@ def _gather(arguments: list[str]) -> list[str]:
     """Return the arguments with all overrides behind one --set at the end, however often and wherever it stood."""
     rest: list[str] = []
     overrides: list[str] = []
-    words = iter(arguments)
     taking = False
-    for word in words:
+    for word in arguments:
         if word == "--set":
             taking = True
         elif taking and not word.startswith("-") and ("=" in word or len(rest) >= 2):
@@ -269,11 +255,8 @@ def _gather(arguments: list[str]) -> list[str]:
 def main() -> None:
     """Run the command line; errors meant for the user come without a traceback."""
     try:
-        app.cli(
-            args=_gather(sys.argv[1:]),
-            prog="biorep",
-            description="What brain-like local learning does to a representation.",
-        )
+        about = "What brain-like local learning does to a representation."
+        app.cli(args=_gather(sys.argv[1:]), prog="biorep", description=about)
     except BiorepError as error:
         print(f"biorep: {error}", file=sys.stderr)
         sys.exit(2)

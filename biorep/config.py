@@ -10,18 +10,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from biorep.errors import ConfigError
-from biorep.explain import explain
+from biorep.explain import explain, informed
 from biorep.source import Source
 
 #: Version of the keys themselves; part of every digest.
 KEY_VERSION = 2
-
-C = TypeVar("C", bound="Config")
 
 
 class Config(BaseModel):
@@ -40,6 +38,15 @@ class Config(BaseModel):
     code: ClassVar[str] = ""
     #: Files of data that a user's class reads, beside its own file: their contents belong to its code.
     files: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _informed(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            details = [informed(item, cls.model_fields) for item in error.errors()]
+            raise ValidationError.from_exception_data(cls.__name__, details) from None
 
     @property
     def word(self) -> str:
@@ -107,7 +114,7 @@ def setting(
     *,
     neutral: Any = ...,
     hashed: bool = True,
-    stage: str | None = None,
+    stage: Literal["fit", "encode"] = "fit",
     unit: str | None = None,
     **rules: Any,
 ) -> Any:
@@ -122,21 +129,15 @@ def setting(
         field is left out of the hash while it has this value, so that old results stay valid.
     hashed : bool
         False for fields that never change a result (names, comments, numbers of workers).
-    stage : {"encode"}, optional
-        For a field of a network that does not matter for its training, only for its responses.
+    stage : {"fit", "encode"}
+        ``encode`` for a field of a network that does not matter for its training, only for its responses.
     unit : str, optional
         Unit of the value, for example ``"ms"``.
     **rules
         Passed to `pydantic.Field` (``gt=0``, ``description=...``).
     """
-    extra: dict[str, Any] = {} if neutral is ... else {"neutral": neutral}
-    if not hashed:
-        extra["hashed"] = False
-    if stage is not None:
-        extra["stage"] = stage
-    if unit is not None:
-        extra["unit"] = unit
-    return Field(default, json_schema_extra=extra or None, **rules)
+    extra = {"hashed": hashed, "stage": stage, "unit": unit, **({} if neutral is ... else {"neutral": neutral})}
+    return Field(default, json_schema_extra=extra, **rules)
 
 
 #: A whole number of at least 1, for lists of widths.
@@ -169,13 +170,7 @@ def digest(payload: Mapping[str, Any]) -> str:
 
 
 def validate[C: "Config"](model: type[C], source: Source) -> C:
-    """Validate a document against settings.
-
-    Parameters
-    ----------
-    model : subclass of Config
-    source : Source
-        The document.
+    """Return the settings that a document describes.
 
     Raises
     ------
@@ -186,5 +181,4 @@ def validate[C: "Config"](model: type[C], source: Source) -> C:
     try:
         return model.model_validate(source.data)
     except ValidationError as error:
-        lines = [explain(item, source, model) for item in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError("\n".join(explain(item, source) for item in error.errors())) from None

@@ -7,52 +7,31 @@ resolved engine, which may change it in the last bits, enters the key of a stage
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
-
-import numpy as np
+from typing import TypeVar
 
 from biorep.errors import ConfigError
-from biorep.progress import Meter, report_progress
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from biorep.progress import Meter
 
 T = TypeVar("T")
+#: One thread per run: results depend on the number of threads, and many small runs are faster side by side.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """How to run.
+    """How to run."""
 
-    Parameters
-    ----------
-    device : str
-        Torch device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"auto"`` (a GPU if there is one).
-    engine : str
-        Engine of Brian2 networks, one of `biorep.engines.ENGINES`, or ``"auto"``.
-    checkpoint : Path, optional
-        Folder in which long trainings save their progress; None saves nothing.
-    checkpoint_every : float
-        Seconds between two checkpoints.
-    progress : bool
-        Whether to report progress on the standard error stream.
-    log : Path, optional
-        A file that takes the progress instead, as plain lines.
-    """
-
-    device: str = "cpu"
-    engine: str = "auto"
-    checkpoint: Path | None = None
-    checkpoint_every: float = 60.0
-    progress: bool = False
-    log: Path | None = None
+    device: str = "cpu"  # of torch: ``cpu``, ``cuda``, ``cuda:1`` or ``auto`` (a GPU if there is one)
+    engine: str = "auto"  # of Brian2 networks, one of `biorep.engines.ENGINES`, or ``auto``
+    checkpoint: Path | None = None  # folder in which long trainings save their progress; None saves nothing
+    checkpoint_every: float = 60.0  # seconds between two checkpoints
+    progress: bool = False  # whether to report progress on the standard error stream
+    log: Path | None = None  # a file that takes the progress instead, as plain lines
 
     def torch_device(self) -> str:
         """Return the resolved torch device; raise `ConfigError` if it is not there."""
@@ -66,26 +45,12 @@ class RunContext:
         device = self.torch_device() if self.device == "auto" else self.device
         return f"torch-{device.partition(':')[0]}"
 
-    def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    def track(self, items: Collection[T], label: str) -> Iterator[T]:
         """Iterate over `items` and report progress: a bar on a terminal, plain lines otherwise."""
-        if not self.progress:
-            return iter(items)
-        if total is None:
-            total = len(items)  # type: ignore[arg-type]
-        return self._reported(items, label, total)
-
-    def _reported(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
-        with self._stream() as stream:
-            yield from report_progress(items, label, total, stream)
-
-    @contextlib.contextmanager
-    def _stream(self) -> Iterator[TextIO | None]:
-        """Yield where progress goes; None: the standard error stream."""
-        if self.log is None:
-            yield None
-        else:
-            with open(self.log, "a", encoding="utf-8") as stream:
-                yield stream
+        with self.meter(label, len(items)) as show:
+            for done, item in enumerate(items, 1):
+                yield item
+                show(done)
 
     @contextlib.contextmanager
     def meter(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -93,19 +58,11 @@ class RunContext:
         if not self.progress:
             yield lambda done: None
             return
-        with self._stream() as stream, Meter(label, total, stream) as meter:
+        with (
+            open(self.log, "a", encoding="utf-8") if self.log else contextlib.nullcontext(sys.stderr) as stream,
+            Meter(label, total, stream) as meter,
+        ):
             yield meter.show
-
-
-def identity(inputs: Tensor, settings: Mapping[str, Any]) -> str:
-    """Return what a checkpoint belongs to: a hash of the training data and of everything that steers the training."""
-    return digest_of(inputs.detach().cpu().contiguous().numpy(), settings)
-
-
-def digest_of(inputs: np.ndarray, settings: Mapping[str, Any]) -> str:
-    """Return `identity` for training data in an array."""
-    data = hashlib.sha256(np.ascontiguousarray(inputs)).hexdigest()
-    return hashlib.sha256(json.dumps({**settings, "data": data}, sort_keys=True, default=repr).encode()).hexdigest()
 
 
 def resolve_device(device: str) -> str:
@@ -131,11 +88,10 @@ def one_thread() -> Iterator[None]:
     """Compute on one thread while the block runs: results depend on the number of threads in their last digits."""
     from threadpoolctl import threadpool_limits
 
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # for libraries that are loaded later
-    before = {name: os.environ.get(name) for name in names}
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch is not None else None
-    os.environ.update(dict.fromkeys(names, "1"))
+    os.environ.update(ONE_THREAD)  # for libraries that are loaded later
     if torch is not None:
         torch.set_num_threads(1)
     try:

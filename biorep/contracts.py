@@ -31,38 +31,19 @@ FITTING = ("train", "validation")
 
 @dataclass(frozen=True)
 class Column:
-    """A number of each run, as the table and the page show it.
+    """A number of each run, as the table and the page show it."""
 
-    Parameters
-    ----------
-    name : str
-        In `run.json`.
-    heading : str
-    digits : int
-        Decimals.
-    note : str
-        What the number is, for the foot of the page.
-    """
-
-    name: str
+    name: str  # in `run.json`
     heading: str
-    digits: int = 3
-    note: str = ""
+    digits: int = 3  # decimals
+    note: str = ""  # what the number is, for the foot of the page
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure for the page.
+    """A figure for the page."""
 
-    Parameters
-    ----------
-    name : str
-        Of the file, without suffix.
-    caption : str
-    figure : matplotlib.figure.Figure
-    """
-
-    name: str
+    name: str  # of the file, without suffix
     caption: str
     figure: Figure
 
@@ -100,13 +81,7 @@ class Frozen:
 
 @dataclass(frozen=True)
 class FrozenNetwork:
-    """A network with its learnt arrays.
-
-    Parameters
-    ----------
-    network : Network
-    state : xr.Dataset
-    """
+    """A network with its learnt arrays."""
 
     network: Network
     state: xr.Dataset
@@ -114,51 +89,25 @@ class FrozenNetwork:
 
 @dataclass(frozen=True)
 class Code:
-    """The responses of a frozen network.
+    """The responses of a frozen network."""
 
-    Parameters
-    ----------
-    split : str
-        ``train``, ``validation``, ``test``, or ``train+validation``.
-    layer : str
-        One of the network's layers, ``last``, or ``all``: then the responses are a tree with a child per layer.
-    quantity : {"response", "preactivation"}
-    images : int, optional
-        To a fixed choice of so many images of the split.
-    repeats : int, optional
-        Noisy repeats; None: those of the recipe.
-    network : Network, optional
-        Another one than that of the recipe.
-    dataset : Dataset, optional
-        Other images than those of the recipe, such as gratings.
-    """
-
-    split: str
+    split: str  # ``train``, ``validation``, ``test``, or ``train+validation``
+    #: One of the network's layers, ``last``, or ``all``: then the responses are a tree with a child per layer.
     layer: str = "last"
     quantity: Quantity = "response"
-    images: int | None = None
-    repeats: int | None = None
-    network: Network | None = None
-    dataset: Dataset | None = None
+    images: int | None = None  # to a fixed choice of so many images of the split
+    repeats: int | None = None  # noisy ones; None: those of the recipe
+    network: Network | None = None  # another one than that of the recipe
+    dataset: Dataset | None = None  # other images than those of the recipe, such as gratings
 
 
 @dataclass(frozen=True)
 class Model:
-    """The network with its readout as a callable, images to logits; a torch module if it is differentiable.
+    """The network with its readout as a callable, images to logits; a torch module if it is differentiable."""
 
-    Parameters
-    ----------
-    space : {"pixel", "normalised"}
-        What it takes: images, or images after the network's normalisation.
-    simulated : bool
-        Answer through `Network.encode` instead of a module: without gradients.
-    network : Network, optional
-        Another one than that of the recipe.
-    """
-
-    space: str = "pixel"
-    simulated: bool = False
-    network: Network | None = None
+    space: str = "pixel"  # what it takes: images, or images after the network's normalisation: "normalised"
+    simulated: bool = False  # answer through `Network.encode` instead of a module: without gradients
+    network: Network | None = None  # another one than that of the recipe
 
 
 @dataclass(frozen=True)
@@ -181,50 +130,30 @@ class Given(Protocol):
     @property
     def seed(self) -> int:
         """Seed of the run; raises unless the measure is `seeded`."""
-        ...
 
     def __getitem__(self, name: str) -> Any:
         """Return what a need asked for; raise `KeyError` for what was not declared."""
-        ...
 
     def batches(self, name: str, size: int = 1000) -> Iterator[Any]:
         """Yield the responses that a need asked for in parts of so many presentations.
 
         For what is too large for memory: more than 2 GiB at once are refused.
         """
-        ...
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names of the needs."""
-        ...
 
     def has(self, name: str) -> bool:
         """Return whether something was asked for under this name."""
-        ...
 
 
 class Recipe(Protocol):
     """What a measure may know of the recipe that it stands in."""
 
-    @property
-    def dataset(self) -> Dataset:
-        """Which images."""
-        ...
-
-    @property
-    def network(self) -> Network:
-        """Which network."""
-        ...
-
-    @property
-    def repeats(self) -> int | None:
-        """Noisy repeats of each image; None: one, without the dim."""
-        ...
-
-    @property
-    def measures(self) -> Mapping[str, Measure]:
-        """The measures, by name."""
-        ...
+    dataset: Dataset
+    network: Network
+    repeats: int | None  # noisy ones of each image; None: one, without the dim
+    measures: dict[str, Measure]  # by name
 
 
 # ------------------------------------------------------------------------------------------------- contracts

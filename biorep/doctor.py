@@ -43,19 +43,7 @@ def examine() -> list[str]:
 
 
 def _compiler() -> str | None:
-    wished = os.environ.get("CXX")
-    for name in ([wished] if wished else []) + ["g++", "clang++", "c++"]:
-        if shutil.which(name):
-            return _first_line(name, "--version")
+    for name in filter(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++"))):
+        answer = subprocess.run([name, "--version"], capture_output=True, text=True, timeout=20, check=False).stdout
+        return answer.strip().partition("\n")[0]
     return None
-
-
-def _first_line(*command: str) -> str | None:
-    if not shutil.which(command[0]):
-        return None
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout
-    except OSError:
-        return None
-    lines = [line.strip() for line in answer.splitlines() if line.strip()]
-    return lines[0] if lines else None

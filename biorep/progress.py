@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
-from collections.abc import Iterable, Iterator
 from typing import TextIO
-
-
-def report_progress[T](items: Iterable[T], label: str, total: int, stream: TextIO | None = None) -> Iterator[T]:
-    """Yield `items` and report how many are done."""
-    with Meter(label, total, stream) as meter:
-        for done, item in enumerate(items, 1):
-            yield item
-            meter.show(done)
 
 
 class Meter(contextlib.AbstractContextManager["Meter"]):
     """Reports progress: a tqdm bar on a terminal, else a line every 5 % that is at least 2 s old, or 60 s."""
 
-    def __init__(self, label: str, total: int, stream: TextIO | None = None):
-        self.label, self.total, self.stream = label, max(total, 1), stream or sys.stderr
+    def __init__(self, label: str, total: int, stream: TextIO):
+        self.label, self.total, self.stream = label, max(total, 1), stream
         self.start = self.last = time.monotonic()
         self.shown, self.bar = 0.0, None
         if self.stream.isatty():

@@ -10,14 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from biorep.errors import ConfigError
-
-if TYPE_CHECKING:
-    import torch
 
 
 def stream_seed(seed: int, *names: str | int) -> int:
@@ -38,11 +34,3 @@ def stream(seed: int, *names: str | int) -> np.random.Generator:
     True
     """
     return np.random.Generator(np.random.PCG64(stream_seed(seed, *names)))
-
-
-def torch_stream(seed: int, *names: str | int, device: str = "cpu") -> torch.Generator:
-    """Return a torch generator on `device` for the stream ``(seed, *names)``."""
-    import torch
-
-    # torch accepts seeds up to 2^63 - 1 without wrapping around.
-    return torch.Generator(device=device).manual_seed(stream_seed(seed, *names) >> 1)

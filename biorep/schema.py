@@ -88,16 +88,12 @@ def check_finite(values: np.ndarray, what: str) -> None:
             )
 
 
-def splits_of(data: xr.Dataset) -> set[str]:
-    """Return the splits that the presentations of a dataset or a representation belong to."""
-    return {str(split) for split in np.unique(data["split"].values)}
-
-
 def require_splits(data: xr.Dataset, allowed: Collection[str], purpose: str) -> None:
     """Raise `SplitError` unless every presentation belongs to one of the allowed splits."""
-    wrong = splits_of(data) - set(allowed)
+    splits = data["split"].values.astype(str)
+    wrong = set(splits.tolist()) - set(allowed)
     if wrong:
-        count = int(np.isin(data["split"].values.astype(str), list(wrong)).sum())
+        count = int(np.isin(splits, list(wrong)).sum())
         raise SplitError(
             f"{purpose} must not see presentations of the split '{', '.join(sorted(wrong))}', found {count} of "
             f"{data.sizes['presentation']}. Allowed: {', '.join(allowed)}."

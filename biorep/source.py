@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,12 +15,14 @@ from biorep.errors import ConfigError
 KeyPath = tuple[str | int, ...]
 
 
+@dataclass(frozen=True)
 class Source:
     """A parsed YAML document that remembers where every key path stands, as ``file:line``."""
 
-    def __init__(self, data: dict[str, Any], name: str, lines: dict[KeyPath, str], prefix: KeyPath = ()):
-        #: `prefix` is the place of the document in the one that people know, for messages.
-        self.data, self.name, self.lines, self.prefix = data, name, lines, prefix
+    data: dict[str, Any]
+    name: str
+    lines: dict[KeyPath, str] = field(default_factory=dict)
+    prefix: KeyPath = ()  # place of the document in the one that people know, for messages
 
     def where(self, path: KeyPath) -> str:
         """Return ``file:line`` of the nearest key that the document contains."""

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -87,18 +88,12 @@ class Table(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def place(self, word: object) -> object:
-        """Return a word as it is, and a user's file with its whole path: it means the same in every folder."""
-        if isinstance(word, str) and ".py:" in word:
-            file, _, name = word.rpartition(":")
-            return f"{self._find(file, word)}:{name}"
-        if self.other and isinstance(word, str) and word not in self._entries and _is_path(word):
-            places = [folder / word for folder in _BESIDE.get()]
-            return str(next((place for place in places if place.exists()), Path(word)).resolve())
-        return word
-
     def load(self, word: object) -> type[Config]:
-        """Return the class of a word, or of ``file.py:Class``.
+        """Return the class of a word, or of ``file.py:Class``, see `find`."""
+        return self.find(word)[0]
+
+    def find(self, word: object) -> tuple[type[Config], object]:
+        """Return the class of a word, or of ``file.py:Class``; and the word, a file in it with its whole path.
 
         Raises
         ------
@@ -106,19 +101,21 @@ class Table(Mapping[str, str]):
             If there is no such word, file or class: what there is instead.
         """
         if isinstance(word, str) and ".py:" in word:
-            return self._from_file(word)
+            file, _, name = word.rpartition(":")
+            path = self._find(file, word)
+            return self._from_file(path, name, word), f"{path}:{name}"
         if self.other and isinstance(word, str) and word not in self._entries and _is_path(word):
-            return cast(type[Config], _attribute(self.other))
+            places = [folder / word for folder in _BESIDE.get()]
+            whole = next((place for place in places if place.exists()), Path(word)).resolve()
+            return cast(type[Config], _attribute(self.other)), str(whole)
         dotted, code = self._entries[choose(word, self, self.what)]
         module = dotted.partition(":")[0]
         found = _attribute(dotted)
         if code and not vars(found).get("code"):
             found.code = code if not _is_editable(module) else _text_of(module)
-        return cast(type[Config], found)
+        return cast(type[Config], found), word
 
-    def _from_file(self, word: str) -> type[Config]:
-        file, _, name = word.rpartition(":")
-        path = self._find(file, word)
+    def _from_file(self, path: Path, name: str, word: str) -> type[Config]:
         found, code = usercode.load(path, name)
         base = self.base_class()
         if not isinstance(found, type) or not issubclass(found, base) or inspect.isabstract(found):
@@ -152,15 +149,15 @@ class Table(Mapping[str, str]):
             With every mistake.
         """
         where = "" if source is None else f"{source.where((self.tag,))}: "
-        source = source or Source(dict(document), str(document.get(self.tag, self.what)), {})
+        source = source or Source({}, str(document.get(self.tag, self.what)))
         if self.tag not in document:
             key = ".".join(map(str, (*source.prefix, self.tag)))
             raise ConfigError(f"{where}key '{key}' is missing. Available: {', '.join(sorted(self))}.")
         try:
-            cls, word = self.load(document[self.tag]), self.place(document[self.tag])
+            cls, word = self.find(document[self.tag])
         except ConfigError as error:
             raise ConfigError(f"{where}{error}") from None
-        return validate(cls, Source({**document, self.tag: word}, source.name, source.lines, source.prefix))
+        return validate(cls, replace(source, data={**document, self.tag: word}))
 
 
 #: Users' classes whose word is fixed -> the same with a word that may be ``file.py:Class``.
@@ -214,14 +211,6 @@ class Choice:
     def __init__(self, table: Table):
         self.table = table
 
-    def class_of(self, data: Any) -> type[Config] | None:
-        """Return the class that a value of the document asks for, or None if there is none."""
-        table = self.table
-        try:
-            return table.load(data.get(table.tag) if isinstance(data, Mapping) else data)
-        except ConfigError:
-            return None
-
     def _validate(self, value: Any) -> Any:
         table = self.table
         if isinstance(value, table.base_class()):
@@ -235,15 +224,17 @@ class Choice:
         if table.tag not in value:
             raise _at(table.tag, value, f"key '{table.tag}' is missing. Available: {', '.join(sorted(table))}.")
         try:
-            cls = table.load(value[table.tag])
-            value = {**value, table.tag: table.place(value[table.tag])}
+            cls, word = table.find(value[table.tag])
         except ConfigError as error:
             raise _at(table.tag, value, str(error)) from None
-        return cls.model_validate(value)  # pydantic adds the place of the field to the mistakes inside
+        return cls.model_validate(
+            {**value, table.tag: word}
+        )  # pydantic adds the place of the field to the mistakes inside
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            self._validate, serialization=core_schema.plain_serializer_function_ser_schema(_dumped)
+            self._validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.model_dump(mode="json")),
         )
 
 
@@ -252,7 +243,3 @@ def _at(key: str, value: Any, text: str) -> ValidationError:
     kind = PydanticCustomError("table_error", "{error}", {"error": text})
     details = InitErrorDetails(type=kind, loc=(key,), input=value)
     return ValidationError.from_exception_data("Choice", [details])
-
-
-def _dumped(value: Config) -> Any:
-    return value.model_dump(mode="json")

@@ -84,21 +84,21 @@ def reached(path: Path) -> dict[str, Path]:
 
 def _imported(file: Path, root: Path) -> Iterator[Path]:
     """Yield the files below `root` that a file imports, inside functions too."""
-    for node in ast.walk(_parsed(file)):
-        names: list[str] = []
-        start = root
+    for level, name in _imports(_parsed(file)):
+        start, parts = file.parents[level - 1] if level else root, name.split(".")
+        for end in range(1, len(parts) + 1):
+            module = start.joinpath(*parts[:end])
+            yield from (p for p in (module.with_suffix(".py"), module / "__init__.py") if p.is_file())
+
+
+def _imports(code: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield what may be a module that some code imports, with the number of dots before its name."""
+    for node in ast.walk(code):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from ((0, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                start = file.parents[node.level - 1]
-            names = [base, *(f"{base}.{alias.name}".strip(".") for alias in node.names)]
-        for name in filter(None, names):
-            parts = name.split(".")
-            for end in range(1, len(parts) + 1):
-                module = start.joinpath(*parts[:end])
-                yield from (p for p in (module.with_suffix(".py"), module / "__init__.py") if p.is_file())
+            names = [node.module or "", *(f"{node.module or ''}.{alias.name}".strip(".") for alias in node.names)]
+            yield from ((node.level, name) for name in names if name)
 
 
 def _parsed(file: Path) -> ast.Module:
@@ -138,7 +138,9 @@ def _run(path: Path, sources: Mapping[str, Path], text: str) -> ModuleType:
 
 def _make_room(path: Path, beside: Mapping[str, Path]) -> None:
     """Forget older texts of the modules beside a file; refuse two different ones of one name."""
-    late = {name for file in (path, *beside.values()) for name in _late(_parsed(file))}
+    nodes = (node for file in (path, *beside.values()) for node in ast.walk(_parsed(file)))
+    functions = (node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    late = {name for function in functions for _, name in _imports(function)}  # imported when they are called
     for name, file in beside.items():
         text = hashlib.sha256(file.read_bytes()).hexdigest()
         known, before, was_late = _BESIDE.get(name, (file, text, False))
@@ -150,14 +152,3 @@ def _make_room(path: Path, beside: Mapping[str, Path]) -> None:
         if before != text or getattr(sys.modules.get(name), "__file__", None) != str(known):
             sys.modules.pop(name, None)
         _BESIDE[name] = (file, text, name in late)
-
-
-def _late(tree: ast.Module) -> Iterator[str]:
-    """Yield the modules that functions import when they are called."""
-    for function in ast.walk(tree):
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            for node in ast.walk(function):
-                if isinstance(node, ast.Import):
-                    yield from (alias.name for alias in node.names)
-                elif isinstance(node, ast.ImportFrom) and node.module:
-                    yield node.module

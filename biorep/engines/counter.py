@@ -98,12 +98,7 @@ def function() -> Any:
     from brian2 import Function
 
     result = Function(
-        uniform,
-        arg_units=[1] * 4,
-        return_unit=1,
-        arg_types=["integer"] * 4,
-        return_type="float",
-        stateless=True,
+        uniform, arg_units=[1] * 4, return_unit=1, arg_types=["integer"] * 4, return_type="float", stateless=True
     )
     result.implementations.add_numpy_implementation(uniform, discard_units=True)  # units would cost 20 times the hash
     result.implementations.add_implementation("cpp", _C.format(qualifier="static"), name="uniform")

@@ -32,6 +32,7 @@ from biorep.contracts import (
 )
 from biorep.errors import ConfigError, choose
 from biorep.lab.recipe import Recipe
+from biorep.schema import subset
 from biorep.tables import MEASURES, PROVIDERS
 
 if TYPE_CHECKING:
@@ -40,54 +41,23 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Node:
-    """One thing that a recipe asks for.
+    """One thing that a recipe asks for."""
 
-    Parameters
-    ----------
-    name : str
-        Of its place in the recipe, for example ``spectrum/train`` or ``representation/test``.
-    kind : str
-        Folder of its stages in the store.
-    settings : callable
-        Returns what of the settings changes the result, with versions, see `biorep.config.Config.identity`; asked for
-        when the key is.
-    parents : mapping of str to Node
-        By the names that `make` knows them by.
-    make : callable
-        Makes the result of what is given.
-    seed : int, optional
-        None where nothing is drawn.
-    engine : callable, optional
-        Returns what runs it, where the result depends on it.
-    stored : bool
-        Whether it becomes a stage; others live as long as the run.
-    own_process : bool
-        Whether it must not be made in a worker of a batch.
-    guarded : bool
-        Whether it gets copies: what a user's code does to them must not reach others.
-    numbers : callable, optional
-        Takes the result and returns what the table shows of it.
-    apart : tuple of str
-        Variables that are not joined over runs.
-    reference : str
-        Who described it.
-    batches : callable, optional
-        Makes the result in parts of so many presentations, where it need not be made as a whole.
-    """
-
-    name: str
-    kind: str
+    name: str  # of its place in the recipe, for example ``spectrum/train`` or ``representation/test``
+    kind: str  # folder of its stages in the store
+    #: What of the settings changes the result, see `biorep.config.Config.identity`; asked for when the key is.
     settings: Callable[[], Mapping[str, Any]]
-    parents: Mapping[str, Node]
+    parents: Mapping[str, Node]  # by the names that `make` knows them by
     make: Callable[[Given], Any]
-    seed: int | None = None
-    engine: Callable[[], str] | None = None
-    stored: bool = True
-    own_process: bool = False
-    guarded: bool = False
-    numbers: Callable[[Any], dict[str, float]] | None = None
-    apart: tuple[str, ...] = ()
-    reference: str = ""
+    seed: int | None = None  # None where nothing is drawn
+    engine: Callable[[], str] | None = None  # what runs it, where the result depends on it
+    stored: bool = True  # whether it becomes a stage; others live as long as the run
+    own_process: bool = False  # whether it must not be made in a worker of a batch
+    guarded: bool = False  # whether it gets copies: what a user's code does to them must not reach others
+    numbers: Callable[[Any], dict[str, float]] | None = None  # what the table shows of the result
+    apart: tuple[str, ...] = ()  # variables that are not joined over runs
+    reference: str = ""  # who described it
+    #: Makes the result in parts of so many presentations, where it need not be made as a whole.
     batches: Callable[[Given, int], Iterator[Any]] | None = None
 
     @cached_property
@@ -115,27 +85,19 @@ class Node:
 
 @dataclass
 class Graph:
-    """The nodes of a recipe, parents before children.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    context : RunContext
-        Its device and engine, resolved, enter the keys of what depends on them.
-    nodes : dict of str to Node
-        Filled by `graph`.
-    """
+    """The nodes of a recipe, parents before children."""
 
     recipe: Recipe
-    context: RunContext
-    nodes: dict[str, Node] = field(default_factory=dict)
+    context: RunContext  # its device and engine, resolved, enter the keys of what depends on them
+    nodes: dict[str, Node] = field(default_factory=dict)  # filled by `graph`
     #: Added to the names of all nodes: where a measure asks for another network than the recipe's.
     prefix: str = ""
     #: Measures whose needs are being looked at, to find circles.
     open_: list[str] = field(default_factory=list)
 
-    def _add(self, node: Node) -> Node:
-        return self.nodes.setdefault(node.name, node)
+    def _node(self, name: str, *parts: Any, **rest: Any) -> Node:
+        """Return the node of a name, made of the parts of `Node` if there is none yet."""
+        return self.nodes.setdefault(name, Node(name, *parts, **rest))
 
     def named(self, name: str) -> str:
         """Return the name of a node of this recipe and network."""
@@ -147,43 +109,36 @@ class Graph:
         """Return the images of a split, or a fixed choice of them; of another dataset than the recipe's if asked."""
         dataset = other or self.recipe.dataset
         name = "dataset/" + "-".join([*_other(other), split, *([] if count is None else [str(count)])])
-        if name in self.nodes:
-            return self.nodes[name]
         if count is None:
             settings = partial(_identity, dataset, split)
-            return self._add(Node(name, "dataset", settings, {}, lambda given: _loaded(dataset, split), stored=False))
-        parents, choose_ = {"whole": self.images(split, None, other)}, lambda given: _chosen(given, count)
-        return self._add(Node(name, "dataset", lambda: {"count": count}, parents, choose_, stored=False))
+            return self._node(name, "dataset", settings, {}, lambda given: _loaded(dataset, split), stored=False)
+        parents, make = {"whole": self.images(split, None, other)}, lambda given: subset(given["whole"], count)
+        return self._node(name, "dataset", lambda: {"count": count}, parents, make, stored=False)
 
     def state(self) -> Node:
         """Return the training of the network."""
-        name = self.named("state")
-        if name in self.nodes:
-            return self.nodes[name]
         network, fit_on = self.recipe.network, self.recipe.dataset.fit_on
         parents = {"train": self.images(fit_on)}
         if network.watches and fit_on == "train":
             parents["validation"] = self.images("validation")
-        return self._add(
-            Node(
-                name,
-                "state",
-                lambda: network.identity("fit"),
-                parents,
-                lambda given: _trained(network, self.recipe.seed, given),
-                seed=self.recipe.seed if network.seeded else None,
-                engine=lambda: network.engine(self.context),
-                own_process=network.own_process,
-                guarded=bool(network.code),
-                numbers=network.numbers,
-                reference=network.reference,
-            )
+        return self._node(
+            self.named("state"),
+            "state",
+            lambda: network.identity("fit"),
+            parents,
+            lambda given: _trained(network, self.recipe.seed, given),
+            seed=self.recipe.seed if network.seeded else None,
+            engine=lambda: network.engine(self.context),
+            own_process=network.own_process,
+            guarded=bool(network.code),
+            numbers=network.numbers,
+            reference=network.reference,
         )
 
     def frozen(self) -> Node:
         """Return the network with its learnt arrays, and what decides how it answers."""
         network = self.recipe.network
-        made = Node(
+        return self._node(
             self.named("network"),
             "network",
             lambda: {"encoding": network.hash_payload("encode")},
@@ -191,7 +146,6 @@ class Graph:
             lambda given: FrozenNetwork(network, given["state"]),
             stored=False,
         )
-        return self._add(made)
 
     def code(self, need: Code) -> Node:
         """Return the responses that a need asks for: of one repeat, or several stacked."""
@@ -204,36 +158,30 @@ class Graph:
         parts = {f"repeat-{number}": self._answers(need, number) for number in range(repeats)}
         name = f"{next(iter(parts.values())).name} x {repeats}"
         settings = {"stacked": repeats}
-        return self._add(
-            Node(name, "representation", lambda: settings, parts, _stacked, stored=False, batches=_stacked_batches)
+        return self._node(
+            name, "representation", lambda: settings, parts, _stacked, stored=False, batches=_stacked_batches
         )
 
     def _answers(self, need: Code, repeat: int | None) -> Node:
         """Return the responses to one showing of each image; the first repeat is the one without a number."""
         network = self.recipe.network
         name = self.named("representation/" + "-".join(_parts(need, repeat)))
-        if name in self.nodes:
-            return self.nodes[name]
-        settings: dict[str, Any] = {"layer": need.layer, "quantity": need.quantity}
-        if repeat:
-            settings["repeat"] = repeat
+        settings = {"layer": need.layer, "quantity": need.quantity, **({"repeat": repeat} if repeat else {})}
         stored = name == self.named("representation/test") or network.slow_to_encode
         answer = partial(_answer, need, repeat or 0, self.recipe.seed)
         parents = {"network": self.frozen(), "images": self.images(need.split, need.images, need.dataset)}
-        return self._add(
-            Node(
-                name,
-                "representation",
-                lambda: settings,
-                parents,
-                partial(_encoded, answer),
-                seed=self.recipe.seed if network.noisy else None,
-                engine=lambda: network.engine(self.context),
-                stored=stored,
-                own_process=network.own_process,
-                guarded=bool(network.code),
-                batches=None if stored or network.depends_on_batch else partial(_encoded_batches, answer),
-            )
+        return self._node(
+            name,
+            "representation",
+            lambda: settings,
+            parents,
+            partial(_encoded, answer),
+            seed=self.recipe.seed if network.noisy else None,
+            engine=lambda: network.engine(self.context),
+            stored=stored,
+            own_process=network.own_process,
+            guarded=bool(network.code),
+            batches=None if stored or network.depends_on_batch else partial(_encoded_batches, answer),
         )
 
     # ------------------------------------------------------------------------------------------------- measures
@@ -249,10 +197,9 @@ class Graph:
             return self._measured(siblings[0], self.recipe.measures[siblings[0]])
         if siblings:
             raise ConfigError(f"'{name}' is needed, and the recipe has {', '.join(siblings)}: keep one of them")
-        if name in MEASURES:
-            return self._measured(name, MEASURES.parse({"kind": name}))
-        choose(name, self.recipe.measures, "measure of the recipe")
-        raise AssertionError("unreachable")
+        if name not in MEASURES:
+            choose(name, self.recipe.measures, "measure of the recipe")
+        return self._measured(name, MEASURES.parse({"kind": name}))
 
     def _measured(self, name: str, measure: Measure, kind: str | None = None) -> Node:
         full = self.named(name)
@@ -267,20 +214,18 @@ class Graph:
             raise ConfigError(f"'{name}': {error}") from None
         finally:
             self.open_.pop()
-        return self._add(
-            Node(
-                full,
-                kind or measure.word,
-                measure.identity,
-                parents,
-                measure.make,
-                seed=self.recipe.seed if measure.seeded else None,
-                engine=self.context.torch_engine if measure.on_device else None,
-                stored=measure.stored,
-                guarded=bool(measure.code),
-                numbers=lambda result: measure.numbers(_as_tree(result)),
-                apart=measure.apart,
-            )
+        return self._node(
+            full,
+            kind or measure.word,
+            measure.identity,
+            parents,
+            measure.make,
+            seed=self.recipe.seed if measure.seeded else None,
+            engine=self.context.torch_engine if measure.on_device else None,
+            stored=measure.stored,
+            guarded=bool(measure.code),
+            numbers=lambda result: measure.numbers(_as_tree(result)),
+            apart=measure.apart,
         )
 
     def need(self, need: Need) -> Node:
@@ -309,12 +254,6 @@ class Graph:
 
 def graph(recipe: Recipe, context: RunContext) -> dict[str, Node]:
     """Return all nodes of a recipe by name, parents before children.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    context : RunContext
-        Device and engine.
 
     Raises
     ------
@@ -369,12 +308,6 @@ def _loaded(dataset: Dataset, split: str) -> xr.Dataset:
             _IMAGES.pop(next(iter(_IMAGES)))
         _IMAGES[name] = dataset.load(split)
     return _IMAGES[name].copy()
-
-
-def _chosen(given: Given, count: int) -> xr.Dataset:
-    from biorep.schema import subset
-
-    return subset(given["whole"], count)
 
 
 def _trained(network: Network, seed: int, given: Given) -> xr.Dataset:

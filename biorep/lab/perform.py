@@ -71,16 +71,7 @@ class _Anywhere(RunContext):
 
 
 class Performer:
-    """Makes nodes and remembers their results as long as it lives.
-
-    Parameters
-    ----------
-    stages : Stages
-    context : RunContext
-        Its device and engine are those of the keys.
-    say : callable
-        Takes one line about each stage.
-    """
+    """Makes nodes, says a line about each, and remembers their results as long as it lives."""
 
     def __init__(self, stages: Stages, context: RunContext, say: Say):
         self.stages, self.context, self.say = stages, context, say
@@ -99,7 +90,7 @@ class Performer:
                 self._finish(node)
             if node.key not in self._memory:  # it was there already
                 stored = node.stored
-                self._memory[node.key] = self.stages.result(node.kind, node.key) if stored else self._made(node)
+                self._memory[node.key] = self.stages.load(node.kind, node.key) if stored else self._made(node)
         return self._memory[node.key]
 
     def batches(self, node: Node, size: int) -> Iterator[Any]:

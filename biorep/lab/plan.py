@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,9 @@ class Plan:
     overridden: bool = False
 
 
-#: One variation: the value of a dim, and the keys that it sets with the places where they stand.
-Setting = tuple[KeyPath, Any, Source, str]
+#: What one key is set to, where the keys inside the value stand, and where it stands itself, see `Source.changed`.
+Setting = tuple[KeyPath, Any, Mapping[KeyPath, str], str]
+#: One variation: the values of dims, and what it sets.
 Change = tuple[dict[str, Any], list[Setting]]
 
 
@@ -81,17 +82,10 @@ def find(name: str | Path) -> Path:
 
 
 def read(name: str | Path, overrides: Sequence[str] = (), *, shrunk: bool = False) -> Plan:
-    """Read a recipe or a plan and expand it.
+    """Read a recipe or a plan, a file or a published model, and expand it.
 
-    Parameters
-    ----------
-    name : str or path
-        A file, or the name of a published model.
-    overrides : list of str, optional
-        ``key=value``. In a plan, keys under ``recipe``, ``cases``, ``grid`` and ``zip`` change the plan, all
-        others every run.
-    shrunk : bool
-        Apply the keys under ``shrunk`` first, which make the file run in seconds, to try it out.
+    The overrides are ``key=value``; in a plan, keys under ``recipe``, ``cases``, ``grid`` and ``zip`` change the plan,
+    all others every run. Before them, `shrunk` applies the keys under ``shrunk``, which make the file run in seconds.
 
     Raises
     ------
@@ -101,40 +95,36 @@ def read(name: str | Path, overrides: Sequence[str] = (), *, shrunk: bool = Fals
     path = find(name)
     source = read_yaml(path)
     command = (str(name), *(["--shrunk"] if shrunk else []), *(["--set", *overrides] if overrides else []))
-    changes = [(f"--set {text}", *_plan_key(*parse_override(text))) for text in overrides]
-    if shrunk:
-        changes = [*_shrinking(source), *changes]
+    changes = [*(_shrinking(source) if shrunk else []), *map(_override, overrides)]
     is_plan = any(mark in source.data for mark in MARKS)
-    for text, key, value in changes:
-        if not is_plan or key[0] in PLAN_KEYS:
-            source = source.changed(key, value, {}, text)
-    if not is_plan:
-        plan = _single(_checked(_named(source, path), path))
+    for change in changes:
+        if not is_plan or change[0][0] in PLAN_KEYS:
+            source = source.changed(*change)
+    if "name" not in source.data:
+        source = source.changed(("name",), path.stem, {}, source.name)
+    if is_plan:
+        plan = _expand(source, path, [change for change in changes if change[0][0] not in PLAN_KEYS])
     else:
-        every = [(key, value, Source({}, "", {}), text) for text, key, value in changes if key[0] not in PLAN_KEYS]
-        plan = _expand(_named(source, path), path, every)
+        plan = _single(_checked(source, path))
     return replace(plan, command=command, overridden=bool(overrides))
 
 
-def _plan_key(key: KeyPath, value: Any) -> tuple[KeyPath, Any]:
-    """Return a key and its value; what grid and zip hold are dotted keys themselves."""
+def _override(text: str) -> Setting:
+    """Return what ``key=value`` sets; what grid and zip hold are dotted keys themselves."""
+    key, value = parse_override(text)
     if len(key) > 1 and key[0] in ("grid", "zip"):
         key = (key[0], ".".join(map(str, key[1:])))
-    return key, value
+    return key, value, {}, f"--set {text}"
 
 
-def _shrinking(source: Source) -> list[tuple[str, KeyPath, Any]]:
+def _shrinking(source: Source) -> list[Setting]:
     """Return the changes that make a file run in seconds, its name among them, so that results stay apart."""
     keys = _mapping(source, "shrunk")
     if not keys:
         raise ConfigError(f"{source.name}: this file has no keys under 'shrunk' that say how to make it small")
     name = source.data.get("name", Path(source.name).stem)
-    renamed = (source.where(("name",)), ("name",), f"{name}-shrunk")
-    return [renamed, *((source.where(("shrunk", k)), tuple(str(k).split(".")), v) for k, v in keys.items())]
-
-
-def _named(source: Source, path: Path) -> Source:
-    return source if "name" in source.data else source.changed(("name",), path.stem, {}, source.name)
+    renamed: Setting = (("name",), f"{name}-shrunk", {}, source.where(("name",)))
+    return [renamed, *((tuple(str(k).split(".")), v, {}, source.where(("shrunk", k))) for k, v in keys.items())]
 
 
 def _single(recipe: Recipe) -> Plan:
@@ -150,19 +140,17 @@ def _expand(source: Source, path: Path, every: list[Setting]) -> Plan:
             f"{did_you_mean(unknown[0], PLAN_KEYS) or '.'} Allowed here: {', '.join(PLAN_KEYS)}."
         )
     base = _base(source, path)
-    axes = [*_cases(source), *_grid(source), *_zip(source)]
+    grid = [_together(source, "grid", {key: values}) for key, values in _mapping(source, "grid").items()]
+    axes = [axis for axis in (_cases(source), *grid, _together(source, "zip", _mapping(source, "zip"))) if axis]
     names = _dim_names([dim for axis in axes for dim in axis[0][0]])
     _refuse_swept(every, [key for axis in axes for _, changes in axis for key, *_ in changes])
     runs = []
     for combination in itertools.product(*axes):
         document = base
-        for _, changes in combination:
-            for key, value, origin, where in changes:
-                document = document.changed(key, value, origin.lines, where)
-        for key, value, origin, where in every:
-            document = document.changed(key, value, origin.lines, where)
+        name: Setting = (("name",), source.data["name"], {}, source.where(("name",)))
+        for change in (*(change for _, changes in combination for change in changes), *every, name):
+            document = document.changed(*change)
         coordinates = {names[dim]: value for values, _ in combination for dim, value in values.items()}
-        document = document.changed(("name",), source.data["name"], {}, source.where(("name",)))
         recipe = _checked(document, path)
         runs.append(Planned(_run_name(coordinates) or f"seed{recipe.seed}", recipe, coordinates))
     named = {name for run in runs for name in run.recipe.measures}
@@ -212,18 +200,15 @@ def _base(source: Source, path: Path) -> Source:
     )
 
 
-def _cases(source: Source) -> list[list[Change]]:
-    cases = _mapping(source, "cases")
-    if not cases:
-        return []
+def _cases(source: Source) -> list[Change]:
     axis: list[Change] = []
-    for label, keys in cases.items():
+    for label, keys in _mapping(source, "cases").items():
         place = ("cases", label)
         if not isinstance(keys, dict | None):
             raise ConfigError(f"{source.where(place)}: case '{label}' must be 'key: value' lines, found {keys!r}")
         changes = [setting for key in keys or {} for setting in _settings(source, place, (key,))]
         axis.append(({"model": str(label)}, changes))
-    return [axis]
+    return axis
 
 
 def _settings(source: Source, place: KeyPath, path: KeyPath) -> list[Setting]:
@@ -233,36 +218,26 @@ def _settings(source: Source, place: KeyPath, path: KeyPath) -> list[Setting]:
         value = value[key]
     if isinstance(value, dict) and value and "kind" not in value:
         return [setting for key in value for setting in _settings(source, place, (*path, key))]
-    part = source.part((*place, *path)) if isinstance(value, dict) else Source({}, "", {})
+    lines = source.part((*place, *path)).lines if isinstance(value, dict) else {}
     dotted = tuple(step for key in path for step in (key.split(".") if isinstance(key, str) else [key]))
-    return [(dotted, value, part, source.where((*place, *path)))]
+    return [(dotted, value, lines, source.where((*place, *path)))]
 
 
-def _grid(source: Source) -> list[list[Change]]:
-    axes = []
-    for key, values in _mapping(source, "grid").items():
-        where = source.where(("grid", key))
-        listed = _values(values, where, key)
-        axes.append([_change(key, v, label, where) for v, label in zip(listed, _labels(listed), strict=True)])
-    return axes
-
-
-def _zip(source: Source) -> list[list[Change]]:
-    table = _mapping(source, "zip")
-    if not table:
-        return []
-    listed = {key: _values(values, source.where(("zip", key)), key) for key, values in table.items()}
+def _together(source: Source, word: str, table: Mapping[Any, Any]) -> list[Change]:
+    """Return the variation of keys that change together, first with first."""
+    listed = {key: _values(values, source.where((word, key)), key) for key, values in table.items()}
     lengths = {key: len(values) for key, values in listed.items()}
     if len(set(lengths.values())) > 1:
-        raise ConfigError(f"{source.where(('zip',))}: the lists of 'zip' must be equally long, found {lengths}")
-    axis = []
-    columns = [list(zip(values, _labels(values), strict=True)) for values in listed.values()]
-    for row in zip(*columns, strict=True):
-        parts = [
-            _change(key, v, label, source.where(("zip", key))) for key, (v, label) in zip(listed, row, strict=True)
-        ]
-        axis.append(({k: v for part, _ in parts for k, v in part.items()}, [c for _, cs in parts for c in cs]))
-    return [axis]
+        raise ConfigError(f"{source.where((word,))}: the lists of '{word}' must be equally long, found {lengths}")
+    paths = {key: (tuple(str(key).split(".")), source.where((word, key))) for key in listed}
+    labels = zip(*map(_labels, listed.values()), strict=True)
+    return [
+        (
+            dict(zip(map(str, listed), label, strict=True)),
+            [(path, value, {}, where) for (path, where), value in zip(paths.values(), row, strict=True)],
+        )
+        for row, label in zip(zip(*listed.values(), strict=True), labels, strict=True)
+    ]
 
 
 def _mapping(source: Source, key: str) -> dict[Any, Any]:
@@ -278,10 +253,6 @@ def _values(values: Any, where: str, key: object) -> list[Any]:
     if not isinstance(values, list) or not values:
         raise ConfigError(f"{where}: '{key}' must be a list of values or {{range: n}}, found {values!r}")
     return values
-
-
-def _change(key: object, value: Any, label: Any, where: str) -> Change:
-    return {str(key): label}, [(tuple(str(key).split(".")), value, Source({}, "", {}), where)]
 
 
 def _labels(values: list[Any]) -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -98,7 +99,7 @@ def recipe_from(source: Source) -> Recipe:
     mistakes += [_unknown(source, name) for name in without if name not in MEASURES]
     base = {name: value for name, value in source.data.items() if name in FIELDS}
     try:
-        recipe = validate(Recipe, Source(base, source.name, source.lines, source.prefix))
+        recipe = validate(Recipe, replace(source, data=base))
     except ConfigError as error:
         raise ConfigError("\n".join([str(error), *mistakes])) from None
     mistakes += [
@@ -146,9 +147,7 @@ def _measure(source: Source, name: str, value: Any) -> Measure:
                           "digits, - and _")  # fmt: skip
     if word in MEASURES and value.get("kind", word) != word:
         raise ConfigError(f"{where}: '{name}' is the word of a measure of its own: call a '{value['kind']}' otherwise")
-    document = {"kind": word, **value}
-    part = source.part((name,), named=True)
-    return MEASURES.parse(document, Source(document, part.name, part.lines, part.prefix))
+    return MEASURES.parse({"kind": word, **value}, source.part((name,), named=True))
 
 
 def _unknown(source: Source, name: object) -> str:

@@ -145,10 +145,7 @@ def representation(
     dims = ("repeat", "presentation", "neuroid")[-response.ndim :]
     result = xr.Dataset(
         {"response": (dims, response), "label": dataset["label"].variable},
-        coords={
-            **presentation_coords(dataset),
-            "neuroid_id": ("neuroid", np.arange(response.shape[-1])),
-        },
+        coords={**presentation_coords(dataset), "neuroid_id": ("neuroid", np.arange(response.shape[-1]))},
         attrs={"layer": layer, "quantity": quantity, "network": kind, "dataset": dataset.attrs.get("dataset", "")},
     )
     describe(result, {"response": (f"{quantity} of the neuroids", "1"), "neuroid_id": ("index of the neuroid", "1")})

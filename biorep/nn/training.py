@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from biorep import rng
-from biorep.checkpoint import Checkpoint
-from biorep.context import RunContext, digest_of, identity
+from biorep.checkpoint import Checkpoint, identity
+from biorep.context import RunContext
 from biorep.errors import NumericalError
 from biorep.nn.loss import CrossEntropy, Forward, Objective, Part, Penalty, Problem, trace
 from biorep.nn.schedule import Schedule
@@ -105,7 +105,7 @@ class Training:
         checkpoint = Checkpoint(context, self.name, self.key())
         history, start, stop = self._resume(checkpoint.load())
         left = [] if stop else range(start, self.schedule.epochs)
-        for epoch in context.track(left, f"{self.name}: epochs", len(left)):
+        for epoch in context.track(left, f"{self.name}: epochs"):
             row, stop = self._row(epoch)
             for term, value in row.items():
                 history.setdefault(term, []).append(value)
@@ -120,7 +120,7 @@ class Training:
     def key(self) -> str:
         """Return what a checkpoint belongs to: a hash of the data and of everything that steers the training."""
         return identity(
-            self.inputs,
+            self.inputs.cpu().numpy(),
             {
                 "schedule": repr(self.schedule),
                 "seed": self.seed,
@@ -128,7 +128,7 @@ class Training:
                 "penalties": [repr(penalty) for penalty in self.penalties],
                 "objective": repr(self.objective),
                 "shapes": [list(parameter.shape) for parameter in self.module.parameters()],
-                "labels": digest_of(self.labels.cpu().numpy(), {}),
+                "labels": identity(self.labels.cpu().numpy(), {}),
                 "parts": [(part.name, None if part.groups is None else part.groups.tolist()) for part in self.parts],
                 "settings": dict(self.settings),
             },

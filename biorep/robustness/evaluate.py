@@ -246,7 +246,7 @@ def _attacked(
     """Return the group of one norm, and warnings."""
     found: dict[str, LeastNorms] = {}
     warnings = []
-    for name, attack in context.track(attacks.items(), f"robustness: {problem.norm}", len(attacks)):
+    for name, attack in context.track(attacks.items(), f"robustness: {problem.norm}"):
         plan = [] if attack.minimises else epsilons
         move = _in_batches(problem, attack)
         found[name] = least_norms(problem, move, clean, epsilons=plan, refinements=refinements)

@@ -61,7 +61,7 @@ def noise_group(
     if not clipped:
         problem = replace(problem, bounds=(-np.inf, np.inf))
     share = np.zeros((len(epsilons), len(clean)))
-    for draw in context.track(range(draws), "robustness: noise", draws):
+    for draw in context.track(range(draws), "robustness: noise"):
         share += _correct(problem, noise_directions(tuple(problem.images.shape), seed, draw), epsilons)
     along = noise_directions(tuple(problem.images.shape), seed, 0)
 

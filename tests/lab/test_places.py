@@ -115,7 +115,6 @@ def test_a_repeated_plan_opens_no_result_and_checks_each_once(plan, tmp_path, mo
     real = atomic.sha256
     monkeypatch.setattr(atomic, "sha256", lambda path: (hashed.append(path), real(path))[1])
     monkeypatch.setattr(Stages, "load", lambda *_: 1 / 0)
-    monkeypatch.setattr(Stages, "load_tree", lambda *_: 1 / 0)
     record, said = run(tmp_path / "p.yaml", tmp_path / "out")
     assert len(record.runs) == 2
     assert made(said) == []

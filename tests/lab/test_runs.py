@@ -140,9 +140,8 @@ def test_progress_and_checkpoints_are_not_part_of_the_key(recipe_file, tmp_path,
     second, _ = _run(recipe_file, tmp_path / "b", progress=True, checkpoint_every=0.0)
     assert first.runs[0].stages == second.runs[0].stages
     for address in first.runs[0].stages.values():
-        one, two = (Stages(tmp_path / folder).load_tree(*address.split("/")) for folder in "ab")
-        for node in one.subtree:
-            xr.testing.assert_equal(node.to_dataset(), two[node.path].to_dataset())
+        one, two = (Stages(tmp_path / folder).load(*address.split("/")) for folder in "ab")
+        assert one.equals(two)
 
 
 def test_own_data_are_identified_by_content_not_by_path(tmp_path):
@@ -205,7 +204,7 @@ def test_results_of_a_plan_have_its_dims(tmp_path):
     for run in record.runs:
         alone = stages.load(*run.stages["spectrum"].split("/"))
         assert float(tree["spectrum"]["alpha"].sel(run.coordinates)) == float(alone["alpha"])
-        group = stages.load_tree(*run.stages["robustness"].split("/"))["linf"]
+        group = stages.load(*run.stages["robustness"].split("/"))["linf"]
         together = tree["robustness/linf"]["critical_distance"].sel(run.coordinates)
         np.testing.assert_array_equal(together, group["critical_distance"])
 

@@ -26,32 +26,11 @@ __all__ = ["Plan", "Planned", "Recipe", "execute", "preview", "read", "recipe_fr
 
 
 def execute(
-    plan: Plan,
-    root: str | Path = "runs",
-    *,
-    context: RunContext | None = None,
-    replace: bool = False,
-    say: Say = print,
+    plan: Plan, root: str | Path = "runs", *, context: RunContext | None = None, replace: bool = False, say: Say = print
 ) -> PlanRecord:
     """Execute the runs of a plan here, one after the other; stages that the store has already are not repeated.
 
-    Parameters
-    ----------
-    plan : Plan
-        From `read`.
-    root : path
-        Root of the store.
-    context : RunContext, optional
-        Device and progress.
-    replace : bool
-        Whether overrides may replace results of other settings under the same name.
-    say : callable
-        Takes one line about every stage.
-
-    Returns
-    -------
-    PlanRecord
-        With every run of the plan.
+    `say` takes one line about every stage; for `replace` see `run`.
 
     Raises
     ------

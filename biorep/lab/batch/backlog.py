@@ -34,28 +34,15 @@ from biorep.lab.store.status import duration
 
 @dataclass(frozen=True)
 class Work:
-    """What is left to do of a plan.
-
-    Parameters
-    ----------
-    done : dict of str to RunRecord
-        Finished runs.
-    failed : list of str
-        Runs that have failed before and are not to be tried again.
-    todo : list of Planned
-    nodes : dict of str to dict of str to Node
-        Run -> its graph.
-    missing : dict of str to list of str
-        Run -> addresses of its stages that are still to be made, in the order of its graph.
-    changed : list of str
-        The user's own classes whose code is another than that of finished runs.
-    """
+    """What is left to do of a plan."""
 
     done: dict[str, RunRecord] = field(default_factory=dict)
-    failed: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)  # before, and not to be tried again
     todo: list[Planned] = field(default_factory=list)
-    nodes: dict[str, Mapping[str, Node]] = field(default_factory=dict)
+    nodes: dict[str, Mapping[str, Node]] = field(default_factory=dict)  # run -> its graph
+    #: Run -> addresses of its stages that are still to be made, in the order of its graph.
     missing: dict[str, list[str]] = field(default_factory=dict)
+    #: The user's own classes whose code is another than that of finished runs.
     changed: list[str] = field(default_factory=list)
 
     @property
@@ -72,17 +59,7 @@ def resolved(context: RunContext | None) -> RunContext:
 
 
 def survey(plan: Plan, root: str | Path, *, context: RunContext | None = None, retry_failed: bool = False) -> Work:
-    """Return what is left to do of a plan; reads the store and changes nothing.
-
-    Parameters
-    ----------
-    plan : Plan
-    root : path
-        Root of the store.
-    context : RunContext, optional
-        Device and engine, which are part of the keys of results.
-    retry_failed : bool
-        Count failed runs among those to do.
+    """Return what is left to do of a plan, failed runs if they are retried; reads the store and changes nothing.
 
     Raises
     ------
@@ -117,13 +94,7 @@ def survey(plan: Plan, root: str | Path, *, context: RunContext | None = None, r
 
 
 def begin(
-    plan: Plan,
-    root: Path,
-    *,
-    context: RunContext,
-    replace: bool = False,
-    retry_failed: bool = True,
-    say: Say = print,
+    plan: Plan, root: Path, *, context: RunContext, replace: bool = False, retry_failed: bool = True, say: Say = print
 ) -> Work:
     """Write what is wanted, remove what is out of date, and return what is left to do; the lease must be held.
 

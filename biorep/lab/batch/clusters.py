@@ -8,39 +8,29 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from biorep.errors import ConfigError, choose
-from biorep.lab.batch.worker import DEADLINE, ONE_THREAD, Task, perform
+from biorep.lab.batch.worker import DEADLINE, ONE_THREAD, perform
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
-
-    from biorep.lab.batch.pool import Finish
+    from biorep.lab.batch.pool import Submit
 
 #: Dask resource that a run on a GPU takes.
 GPU = "GPU"
+#: Seconds that the first worker may take.
+PATIENCE = 60
 
 
 @contextlib.contextmanager
 def cluster(
-    where: str, workers: int = 1, *, device: str = "cpu", options: Mapping[str, Any] | None = None
-) -> Iterator[Remote]:
-    """Yield what executes tasks; what was started for it is stopped afterwards.
+    where: str, workers: int = 1, device: str = "cpu", options: Mapping[str, Any] | None = None
+) -> Iterator[Submit]:
+    """Yield what executes tasks on ``slurm``, or at the address of a scheduler; what was started for it is stopped.
 
-    Parameters
-    ----------
-    where : str
-        ``slurm``, or the address of a scheduler, ``tcp://host:port``.
-    workers : int
-        How many; an existing scheduler has its own.
-    device : str
-        With ``cuda``, each worker has a GPU.
-    options : mapping, optional
-        ``slurm``: arguments of `dask_jobqueue.SLURMCluster`, for example ``queue``, ``walltime``, ``memory``.
+    An existing scheduler has its own number of workers; `options` are those of `dask_jobqueue.SLURMCluster`.
 
     Raises
     ------
@@ -50,10 +40,6 @@ def cluster(
     import dask
     from distributed import Client
 
-    if workers < 1:
-        raise ConfigError(f"a sweep needs at least 1 worker, got {workers}")
-    if options and where != "slurm":
-        raise ConfigError(f"cluster options ({', '.join(options)}) are for '--cluster slurm'; this is '{where}'")
     settings = {
         "distributed.worker.daemon": False,  # a run may start processes of its own
         "distributed.scheduler.allowed-failures": 10,  # deaths are counted in the store
@@ -73,31 +59,12 @@ def cluster(
             started = stack.enter_context(_slurm(workers, device, dict(options or {})))
             client = Client(started, set_as_default=False)
         stack.enter_context(client)
-        wait_for_workers(client)
-        yield Remote(client)
-
-
-class Remote:
-    """A Dask client that executes tasks, see `biorep.lab.batch.pool.Pool`."""
-
-    def __init__(self, client: Client):
-        self.client = client
-        self.flying: dict[str, Future] = {}
-
-    def submit(self, task: Task, finish: Finish) -> None:
-        """Execute a task when a worker is free; `finish` is called in another thread."""
-        resources = {GPU: 1} if task.device.startswith("cuda") else None
-        key = f"run-{task.driver[:8]}|{task.name}|{uuid4().hex[:8]}"
-        future = self.client.submit(perform, task, key=key, pure=False, retries=1, resources=resources)
-        self.flying[task.name] = future  # held until it is read: a result that is lost with its worker is made again
-        future.add_done_callback(lambda done: self._read(done, task, finish))
-
-    def _read(self, future: Future, task: Task, finish: Finish) -> None:
-        if future.cancelled():
-            return
-        error = future.exception()
-        finish(task.name, str(future.result()) if error is None else error)
-        self.flying.pop(task.name, None)
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except TimeoutError:  # an empty scheduler would wait for ever
+            raise ConfigError(f"the scheduler {client.scheduler.address} has no workers after {PATIENCE} s") from None
+        resources = {GPU: 1} if device.startswith("cuda") else None
+        yield partial(client.get_executor(pure=False, retries=1, resources=resources).submit, perform)
 
 
 def _slurm(workers: int, device: str, options: dict[str, Any]) -> Any:
@@ -168,12 +135,3 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--cluster-option {word!r}: write KEY=VALUE, for example walltime=02:00:00")
         options[key] = value if key == "walltime" else yaml.safe_load(value)
     return options
-
-
-def wait_for_workers(client: Client, patience: float = 60.0) -> None:
-    """Return when there is a worker, or raise after a while: an empty scheduler would wait for ever."""
-    deadline = time.monotonic() + patience
-    while not client.scheduler_info(n_workers=-1)["workers"]:
-        if time.monotonic() > deadline:
-            raise ConfigError(f"the scheduler {client.scheduler.address} has no workers after {patience:.0f} s")
-        time.sleep(0.1)

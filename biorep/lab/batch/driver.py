@@ -6,36 +6,28 @@ machine, goes on when the command is repeated, and runs that are in the store ar
 
 from __future__ import annotations
 
-import contextlib
 import queue
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from biorep.context import RunContext
 from biorep.errors import ConfigError, StoreError
 from biorep.lab.batch import clusters
 from biorep.lab.batch.backlog import Work, begin, note_done, recheck, resolved, tidy
-from biorep.lab.batch.pool import Finish, Pool
-from biorep.lab.batch.worker import DONE, FAILED, Task
+from biorep.lab.batch.pool import Submit, pool
+from biorep.lab.batch.worker import DONE, Task
 from biorep.lab.perform import Say
 from biorep.lab.plan import Plan, Planned, read
 from biorep.lab.store import failures
 from biorep.lab.store.lease import lease
 from biorep.lab.store.runs import PlanRecord, read_plan
 from biorep.lab.store.stages import Stages
-from biorep.progress import Meter
 
 #: A sweep stops when its first failures, so many, are the same and at least as many as its successes.
 SAME_FAILURES = 3
-
-
-class Executor(Protocol):
-    """What executes tasks: a pool of this machine, or a cluster."""
-
-    def submit(self, task: Task, finish: Finish) -> None:
-        """Execute a task some time; `finish` takes its name and how it has ended."""
-        ...
 
 
 def sweep(
@@ -112,22 +104,21 @@ def sweep(
             say(f"{name}: failed before; --retry-failed tries it again")
         if work.todo:
             driver = _Driver(plan, root, work, identity, context, say)
-            with _executor(cluster, min(workers, len(work.todo)) or workers, context.device, options) as executor:
-                driver.drive(executor)
+            executor = _executor(cluster, min(workers, len(work.todo)), context.device, options)
+            with context.meter(plan.name, len(work.todo)) as show, executor as submit:
+                driver.drive(submit, show)
             tidy(root, plan.name, say)
     return read_plan(folder)
 
 
-@contextlib.contextmanager
-def _executor(cluster: str, workers: int, device: str, options: Mapping[str, Any] | None) -> Iterator[Executor]:
-    if cluster != "local":
-        with clusters.cluster(cluster, workers, device=device, options=options) as remote:
-            yield remote
-        return
-    if options:
-        raise ConfigError(f"cluster options ({', '.join(options)}) are for '--cluster slurm'; this is 'local'")
-    with Pool(workers, device) as pool:
-        yield pool
+def _executor(
+    cluster: str, workers: int, device: str, options: Mapping[str, Any] | None
+) -> AbstractContextManager[Submit]:
+    if workers < 1:
+        raise ConfigError(f"a sweep needs at least 1 worker, got {workers}")
+    if options and cluster != "slurm":
+        raise ConfigError(f"cluster options ({', '.join(options)}) are for '--cluster slurm'; this is '{cluster}'")
+    return pool(workers, device) if cluster == "local" else clusters.cluster(cluster, workers, device, options)
 
 
 class _Driver:
@@ -139,8 +130,7 @@ class _Driver:
         self.missing = {name: list(work.missing[name]) for name in self.tasks}
         self.succeeded, self.stopped = 0, ""
         self.reasons: list[str] = []
-        self.meter = Meter(plan.name, len(self.tasks)) if context.progress else None
-        self.ended: queue.SimpleQueue[tuple[str, str | Exception]] = queue.SimpleQueue()
+        self.ended: queue.SimpleQueue[tuple[str, Future[str]]] = queue.SimpleQueue()
         #: Stages that runs on their way will make first, and the runs that wait for them.
         self.busy: dict[str, list[str]] = {}
         self.flying: dict[str, str] = {}
@@ -161,27 +151,24 @@ class _Driver:
             self.work.seconds,
         )
 
-    def drive(self, executor: Executor) -> None:
-        """Execute all tasks: one first, until one has succeeded, then all others."""
+    def drive(self, submit: Submit, show: Callable[[int], None]) -> None:
+        """Execute all tasks: one first, until one has succeeded, then all others; show how many are done."""
         waiting = list(self.tasks)
-        try:
-            while (waiting or self.flying or self._blocked()) and not self.stopped:
-                while waiting and (self.succeeded or not (self.flying or self._blocked())):
-                    self._submit(executor, waiting.pop(0))
-                name, outcome = self.ended.get()
-                self._conclude(name, outcome)
-                for freed in self._free(name):
-                    self._submit(executor, freed)
-        finally:
-            if self.meter is not None:
-                self.meter.__exit__()
+        while (waiting or self.flying or self._blocked()) and not self.stopped:
+            while waiting and (self.succeeded or not (self.flying or self._blocked())):
+                self._submit(submit, waiting.pop(0))
+            name, ended = self.ended.get()
+            self._conclude(name, ended)
+            show(self.succeeded + len(self.reasons))
+            for freed in self._free(name):
+                self._submit(submit, freed)
         if self.stopped:
             raise StoreError(self.stopped)
 
     def _blocked(self) -> bool:
         return any(self.busy.values())
 
-    def _submit(self, executor: Executor, name: str) -> None:
+    def _submit(self, submit: Submit, name: str) -> None:
         """Submit a run, unless its first missing stage is being made by another one."""
         first = next(iter(self.missing[name]), None)
         if first is not None and first in self.busy:
@@ -190,7 +177,7 @@ class _Driver:
         self.flying[name] = first or ""
         if first is not None:
             self.busy[first] = []
-        executor.submit(self.tasks[name], lambda *ended: self.ended.put(ended))
+        submit(self.tasks[name]).add_done_callback(lambda ended: self.ended.put((name, ended)))
 
     def _free(self, name: str) -> list[str]:
         """Return the runs that have waited for one; what it has made they need not make."""
@@ -202,18 +189,15 @@ class _Driver:
                 other[:] = [address for address in other if address not in made]
         return freed
 
-    def _conclude(self, name: str, outcome: str | Exception) -> None:
-        if isinstance(outcome, Exception):  # it could not be executed at all
+    def _conclude(self, name: str, ended: Future[str]) -> None:
+        if error := ended.exception():  # it could not be executed at all
             attempts = failures.read_attempt(self.folder, name).get("number", 0)
-            what = type(outcome).__name__
-            failures.write_failure(self.folder, name, error=what, message=str(outcome), attempts=attempts)
-            outcome = FAILED
-        if outcome == DONE:
+            what = type(error).__name__
+            failures.write_failure(self.folder, name, error=what, message=str(error), attempts=attempts)
+        if not error and ended.result() == DONE:
             self.succeeded += 1
         else:
             self._note_failure(name)
-        if self.meter is not None:
-            self.meter.show(self.succeeded + len(self.reasons))
 
     def _note_failure(self, name: str) -> None:
         facts = failures.read_failures(self.folder).get(name, {})

@@ -6,106 +6,82 @@ replaced by a new one; the run is tried again there, and the store counts how of
 
 from __future__ import annotations
 
+import contextlib
 import queue
-import threading
-from collections.abc import Callable, Mapping
-from types import TracebackType
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from biorep.errors import ConfigError, StoreError
 from biorep.lab.batch.worker import ONE_THREAD, Child, Task
 from biorep.lab.store.failures import MAX_DEATHS, log_path
 
-#: Takes the name of a run and how it has ended: a word, or the error that kept it from being executed.
-Finish = Callable[[str, str | Exception], None]
+#: Executes a task when a worker is free: a word that says how it has ended, or the error that kept it from beginning.
+Submit = Callable[[Task], "Future[str]"]
 
 
-class Pool:
-    """Child processes that execute tasks side by side.
+@contextlib.contextmanager
+def pool(workers: int, device: str = "cpu") -> Iterator[Submit]:
+    """Yield what executes tasks side by side in so many processes; with ``cuda``, each has a GPU of its own."""
+    slots = [_Slot(environment) for environment in _environments(workers, device)]
+    free: queue.LifoQueue[_Slot] = queue.LifoQueue()
+    for slot in slots:
+        free.put(slot)
+    threads = ThreadPoolExecutor(len(slots))
+    try:
+        yield lambda task: threads.submit(_execute, free, task)
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        for slot in slots:
+            slot.stop()
+        threads.shutdown()
+        for slot in slots:
+            slot.end()
 
-    Parameters
-    ----------
-    workers : int
-        Processes.
-    device : str
-        With ``cuda``, each process has a GPU of its own.
-    """
 
-    def __init__(self, workers: int, device: str = "cpu"):
-        if workers < 1:
-            raise ConfigError(f"a sweep needs at least 1 worker, got {workers}")
-        self.tasks: queue.SimpleQueue[tuple[Task, Finish] | None] = queue.SimpleQueue()
-        self.stopped = False
-        self.children: set[Child] = set()
-        self._lock = threading.Lock()
-        environments = _environments(workers, device)
-        self.threads = [threading.Thread(target=self._work, args=(one,), daemon=True) for one in environments]
-        for thread in self.threads:
-            thread.start()
+def _execute(free: queue.LifoQueue[_Slot], task: Task) -> str:
+    slot = free.get()
+    try:
+        return slot.execute(task)
+    finally:
+        free.put(slot)
 
-    def submit(self, task: Task, finish: Finish) -> None:
-        """Execute a task when a process is free; `finish` is called in a thread of the pool."""
-        self.tasks.put((task, finish))
 
-    def _work(self, environment: Mapping[str, str]) -> None:
-        child: Child | None = None
-        while (item := self.tasks.get()) is not None:
-            task, finish = item
-            outcome, deaths = None, 0
-            try:
-                while outcome is None and not self.stopped:
-                    child = child or self._start(environment)
-                    outcome = child.ask(task)
-                    deaths += outcome is None
-                    if outcome is None or task.own_process:
-                        self._end(child)
-                        child = None
-                    if deaths > MAX_DEATHS + 1:  # the store counts those of runs; these processes do not even begin
-                        raise StoreError(
-                            f"processes for runs end before they begin; {log_path(task.plan_folder, task.name)}"
-                        )
-            except Exception as error:
-                finish(task.name, error)
-                continue
+class _Slot:
+    """Place of one child process after the other."""
+
+    def __init__(self, environment: Mapping[str, str]):
+        self.environment, self.stopped = environment, False
+        self.child: Child | None = None
+
+    def execute(self, task: Task) -> str:
+        deaths = 0
+        while deaths <= MAX_DEATHS + 1 and not self.stopped:
+            self.child = self.child or Child(self.environment)
+            outcome = self.child.ask(task)
+            if outcome is None or task.own_process:
+                self.end()
             if outcome is not None:
-                finish(task.name, outcome)
-        if child is not None:
-            self._end(child)
+                return outcome
+            deaths += 1
+        # The store counts the deaths of runs: these processes do not even begin.
+        raise StoreError(f"processes for runs end before they begin; {log_path(task.plan_folder, task.name)}")
 
-    def _start(self, environment: Mapping[str, str]) -> Child:
-        with self._lock:
-            child = Child(environment)
-            self.children.add(child)
-        return child
-
-    def _end(self, child: Child) -> None:
-        child.close()
-        with self._lock:
-            self.children.discard(child)
-
-    def __enter__(self) -> Pool:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
         self.stopped = True
-        while not self.tasks.empty():
-            self.tasks.get()
-        with self._lock:
-            for child in self.children:
-                child.kill()
-        for _ in self.threads:
-            self.tasks.put(None)
-        for thread in self.threads:
-            thread.join()
+        if (child := self.child) is not None:
+            child.kill()
+
+    def end(self) -> None:
+        if self.child is not None:
+            self.child.close()
+            self.child = None
 
 
 def _environments(workers: int, device: str) -> list[dict[str, str]]:
     """Return what each process finds in its environment: one thread, and its GPU."""
     if not device.startswith("cuda"):
         return [dict(ONE_THREAD)] * workers
-    count = gpus()
-    return [{**ONE_THREAD, "CUDA_VISIBLE_DEVICES": str(index)} for index in range(min(workers, count))]
+    return [{**ONE_THREAD, "CUDA_VISIBLE_DEVICES": str(index)} for index in range(min(workers, gpus()))]
 
 
 def gpus() -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 from biorep.context import RunContext
+from biorep.contracts import Measure, Network
 from biorep.lab.graph import Node, graph, stages
 from biorep.lab.perform import Performer, Say
 from biorep.lab.plan import Planned
@@ -19,18 +21,9 @@ from biorep.lab.store.stages import Stages
 def run_one(
     planned: Planned, store: Stages, context: RunContext, say: Say, nodes: Mapping[str, Node] | None = None
 ) -> RunRecord:
-    """Make what is missing of a run and return its record.
+    """Make what is missing of a run, one line about each stage, and return its record; `nodes` are its graph if known.
 
-    Parameters
-    ----------
-    planned : Planned
-    store : Stages
-    context : RunContext
-        With device and engine resolved.
-    say : callable
-        Takes one line about each stage.
-    nodes : mapping, optional
-        The graph of the run, where it is known already.
+    Device and engine of the context are resolved.
     """
     start = time.perf_counter()
     nodes = nodes or graph(planned.recipe, context)
@@ -62,17 +55,10 @@ def record_of(planned: Planned, made: Mapping[str, Node], store: Stages, seconds
 def columns_of(recipes: list[Recipe]) -> list[dict[str, Any]]:
     """Return the columns of a plan's table: of its measures in the order of the table, then of its networks."""
     found: dict[str, dict[str, Any]] = {}
-    for recipe in recipes:
-        for name, measure in recipe.measures.items():
-            _, _, suffix = name.partition("/")
-            for column in measure.columns:
-                heading = f"{column.heading} ({suffix})" if suffix else column.heading
-                found[f"{name}.{column.name}"] = _column(f"{name}.{column.name}", heading, column)
-    for recipe in recipes:
-        for column in recipe.network.columns:
-            found[f"state.{column.name}"] = _column(f"state.{column.name}", column.heading, column)
+    parts: list[tuple[str, Measure | Network]] = [one for recipe in recipes for one in recipe.measures.items()]
+    for name, part in [*parts, *(("state", recipe.network) for recipe in recipes)]:
+        suffix = name.partition("/")[2]
+        for column in part.columns:
+            full, heading = f"{name}.{column.name}", f"{column.heading} ({suffix})" if suffix else column.heading
+            found[full] = asdict(replace(column, name=full, heading=heading))
     return list(found.values())
-
-
-def _column(name: str, heading: str, column: Any) -> dict[str, Any]:
-    return {"name": name, "heading": heading, "digits": column.digits, "note": column.note}

@@ -17,14 +17,13 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from biorep.context import RunContext
+from biorep.context import ONE_THREAD, RunContext
 from biorep.errors import BiorepError, StoreError
 from biorep.lab.batch.run_one import run_one
 from biorep.lab.plan import Planned
@@ -37,39 +36,21 @@ from biorep.source import Source
 DONE, FAILED = "done", "failed"
 #: Set by batch systems (see `clusters`): when the worker's job ends, seconds since 1970.
 DEADLINE = "BIOREP_DEADLINE"
-#: One thread per run: results depend on the number of threads, and many small runs are faster side by side.
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 @dataclass(frozen=True)
 class Task:
-    """One run, as it travels to a worker.
-
-    Parameters
-    ----------
-    name, recipe, coordinates
-        Of the run; the recipe as executed.
-    folder : str
-        Of the plan.
-    driver : str
-        Identity of the driver's lease.
-    device, engine : str
-        See `RunContext`; resolved.
-    own_process : bool
-        Whether the process that executes it is to execute nothing else.
-    expected : float
-        Seconds that it will take, 0 if nobody knows.
-    """
+    """One run, as it travels to a worker."""
 
     name: str
-    recipe: dict[str, Any]
+    recipe: dict[str, Any]  # as executed
     coordinates: dict[str, Any]
-    folder: str
-    driver: str
-    device: str = "cpu"
+    folder: str  # of the plan
+    driver: str  # identity of its lease
+    device: str = "cpu"  # of the `RunContext`, resolved, like the engine
     engine: str = "auto"
-    own_process: bool = False
-    expected: float = 0.0
+    own_process: bool = False  # whether the process that executes it is to execute nothing else
+    expected: float = 0.0  # seconds that it will take, 0 if nobody knows
 
     @property
     def plan_folder(self) -> Path:
@@ -98,7 +79,7 @@ def attempt(task: Task) -> str:
 
 
 def _execute(task: Task) -> None:
-    recipe = recipe_from(Source(task.recipe, f"recipe of the run '{task.name}'", {}))
+    recipe = recipe_from(Source(task.recipe, f"recipe of the run '{task.name}'"))
     log = failures.log_path(task.plan_folder, task.name)
     log.parent.mkdir(parents=True, exist_ok=True)
     context = RunContext(device=task.device, engine=task.engine, progress=True, log=log)
@@ -182,14 +163,6 @@ class Child:
                 stream.close()
         self.process.wait()
 
-    def __enter__(self) -> Child:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def serve() -> None:
     """Execute tasks from the standard input until it ends; what `Child` runs."""
@@ -220,25 +193,22 @@ def serve() -> None:
         answers.write(json.dumps(outcome).encode() + b"\n")
 
 
-class _printing_to:
+@contextlib.contextmanager
+def _printing_to(path: Path) -> Iterator[None]:
     """Let everything that is printed, by other programs too, go to a file while the block runs."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> None:
-        self.before = os.dup(2)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab") as log:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-
-    def __exit__(self, *error: object) -> None:
+    before = os.dup(2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os.dup2(self.before, 1)
-        os.dup2(self.before, 2)
-        os.close(self.before)
+        os.dup2(before, 1)
+        os.dup2(before, 2)
+        os.close(before)
 
 
 # -------------------------------------------------------------------------------------------- in a worker of Dask
@@ -254,7 +224,7 @@ def perform(task: Task) -> str:
         with dask.config.set(scheduler="threads"):
             return attempt(task)
     while True:
-        with Child() as child:
+        with contextlib.closing(Child()) as child:
             if outcome := child.ask(task):
                 return outcome
 

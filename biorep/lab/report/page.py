@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -29,17 +30,7 @@ if TYPE_CHECKING:
 
 
 def write_report(folder: str | Path) -> Path:
-    """Write ``report.html`` and ``figures/*.svg`` into the folder of a finished plan.
-
-    Parameters
-    ----------
-    folder : path
-        ``<store>/<plan>``.
-
-    Returns
-    -------
-    Path
-        The page.
+    """Write ``report.html`` and ``figures/*.svg`` into the folder of a finished plan, and return the path of the page.
 
     Raises
     ------
@@ -84,7 +75,7 @@ def _stamp(plan: PlanRecord) -> str:
     """Return what a page was made from: runs, columns, what is said about the plan, and the version of biorep."""
     return digest(
         {
-            "runs": json.loads(json.dumps([vars(run) for run in plan.runs])),
+            "runs": [vars(run) for run in plan.runs],
             "columns": plan.columns,
             "about": plan.about,
             "missing": plan.missing,
@@ -102,11 +93,8 @@ def _is_current(path: Path, stamp: str) -> bool:
 
 
 def _unused(name: str, taken: Collection[str]) -> str:
-    number = 2
-    found = name
-    while safe_name(found) in taken:
-        found, number = f"{name}-{number}", number + 1
-    return found
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(found for found in names if safe_name(found) not in taken)
 
 
 def save_figure(plan: PlanRecord, name: str, figure: Figure) -> Path:
@@ -149,7 +137,7 @@ def _first(groups: Groups) -> tuple[Groups, str]:
 
 
 def _recipe(run: RunRecord) -> Recipe:
-    return recipe_from(Source(run.recipe, f"recipe of the run '{run.name}'", {}))
+    return recipe_from(Source(run.recipe, f"recipe of the run '{run.name}'"))
 
 
 def _svg(figure: Figure) -> str:

@@ -14,6 +14,7 @@ from biorep.errors import StoreError
 from biorep.lab.store.collected import open as open_results
 from biorep.lab.store.gather import PADDED
 from biorep.lab.store.runs import PlanRecord, RunRecord, read_plan
+from biorep.lab.store.stages import Stages
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,18 +23,7 @@ Groups = Mapping[str, Sequence[RunRecord]]
 
 
 class Results:
-    """The results of a plan.
-
-    Parameters
-    ----------
-    folder : path
-        ``<store>/<plan>``.
-
-    Raises
-    ------
-    StoreError
-        If the folder is not that of a plan with a finished run.
-    """
+    """The results of a plan's folder."""
 
     def __init__(self, folder: str | Path):
         self.plan = read_plan(folder)
@@ -49,15 +39,7 @@ class Results:
         return [name for name in names if name in self.tree and name not in ("state", "representation")]
 
     def rows(self, name: str, groups: Groups | None = None) -> dict[str, list[xr.DataTree]]:
-        """Return the results of a measure, by row.
-
-        Parameters
-        ----------
-        name : str
-            Of the measure in the recipe.
-        groups : mapping of str to sequence of RunRecord, optional
-            Rows and their runs; those of the table by default.
-        """
+        """Return the results of a measure by row, of `groups` of runs or those of the table."""
         import xarray as xr
 
         if name not in self.tree:
@@ -73,34 +55,31 @@ class Results:
 
     def states(self, groups: Groups | None = None) -> dict[str, list[xr.DataTree]]:
         """Return the trainings by row; the responses to the test images are the child ``representation``."""
+        return {row: [self._state(run) for run in runs] for row, runs in (groups or by_network(self.plan)).items()}
+
+    def _state(self, run: RunRecord) -> xr.DataTree:
         import xarray as xr
 
-        index = self.tree["index"].to_dataset()
-        found: dict[str, list[xr.DataTree]] = {}
-        for row, runs in (groups or by_network(self.plan)).items():
-            for run in runs:
-                files = _selected(index, run)
-                parts = {}
-                for group, column in (("/", "state"), ("representation", "representation")):
-                    if path := str(files[column].item()):
-                        with xr.open_dataset(path) as opened:
-                            parts[group] = opened.load()
-                found.setdefault(row, []).append(xr.DataTree.from_dict(parts))
-        return found
+        parts = {}
+        for group, name in (("/", "state"), ("representation", "representation/test")):
+            if name in run.stages:
+                with xr.open_dataset(self._file(run, name)) as opened:
+                    parts[group] = opened.load()
+        return xr.DataTree.from_dict(parts)
+
+    def _file(self, run: RunRecord, name: str) -> Path:
+        return Stages(self.plan.root).path(*run.stages[name].split("/"))
 
     def attributes(self, run: RunRecord) -> dict[str, Any]:
         """Return what the training of a run says about itself; its arrays are not read."""
         import netCDF4
 
-        with netCDF4.Dataset(str(_selected(self.tree["index"].to_dataset(), run)["state"].item())) as file:
+        with netCDF4.Dataset(self._file(run, "state")) as file:
             return {name: file.getncattr(name) for name in file.ncattrs()}
 
     def numbers(self, column: str) -> dict[str, list[float]]:
         """Return the numbers of a column, ``measure.column``, by row; no result is opened for it."""
-        return {
-            row: [float(run.numbers[column]) for run in runs if column in run.numbers]
-            for row, runs in by_network(self.plan).items()
-        }
+        return {row: numbers(runs, column) for row, runs in by_network(self.plan).items()}
 
     def _of(self, branch: xr.DataTree, run: RunRecord) -> xr.DataTree:
         """Return what a run has in a branch of the tree."""
@@ -120,6 +99,11 @@ class Results:
                 apart = node.to_dataset().sel(run=run.name, drop=True)
                 parts[parent or "/"] = parts.get(parent or "/", xr.Dataset()).merge(apart, combine_attrs="override")
         return xr.DataTree.from_dict(parts)
+
+
+def numbers(runs: Sequence[RunRecord], column: str) -> list[float]:
+    """Return the numbers of a column, of the runs that have them."""
+    return [float(run.numbers[column]) for run in runs if column in run.numbers]
 
 
 def _selected(data: xr.Dataset, run: RunRecord) -> xr.Dataset:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from biorep.lab.report.rows import by_network
+from biorep.lab.report.rows import by_network, numbers
 from biorep.lab.store.runs import PlanRecord
 
 #: Fewer seeds than this support no claim about an order.
@@ -51,16 +51,11 @@ def estimate(values: list[float]) -> Estimate:
 
 def summary(plan: PlanRecord) -> list[Row]:
     """Return one row per group of `by_network`, from the records of the runs: no result is opened."""
-    rows = []
-    for name, runs in by_network(plan).items():
-        values = {
-            column["name"]: estimate(
-                [float(run.numbers[column["name"]]) for run in runs if column["name"] in run.numbers]
-            )
-            for column in plan.columns
-        }
-        rows.append(Row(name, len(runs), values))
-    return rows
+    columns = [column["name"] for column in plan.columns]
+    return [
+        Row(name, len(runs), {column: estimate(numbers(runs, column)) for column in columns})
+        for name, runs in by_network(plan).items()
+    ]
 
 
 def table(plan: PlanRecord, rows: list[Row]) -> list[list[str]]:

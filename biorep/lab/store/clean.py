@@ -9,7 +9,7 @@ from pathlib import Path
 
 from biorep import atomic
 from biorep.errors import StoreError
-from biorep.lab.store.lease import read_lease
+from biorep.lab.store.lease import read_lease, worked_on
 from biorep.lab.store.runs import read_plan
 
 
@@ -25,12 +25,7 @@ class Waste:
 def waste(root: str | Path, *, unfinished: bool = False) -> list[Waste]:
     """Return what no plan of a store needs: stages of other settings, trainings that were given up, old failures.
 
-    Parameters
-    ----------
-    root : path
-        Root of the store; nothing in it is changed.
-    unfinished : bool
-        Whether plans with unfinished runs are accepted, although stages that those runs have made count as not needed.
+    Nothing is changed. With `unfinished`, what unfinished runs have made counts as not needed.
 
     Raises
     ------
@@ -45,8 +40,7 @@ def waste(root: str | Path, *, unfinished: bool = False) -> list[Waste]:
     found: list[Waste] = []
     for path in plans:
         if holder := read_lease(path.parent):
-            who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
-            raise StoreError(f"{path.parent} is worked on by {who}; wait for it")
+            raise StoreError(f"{path.parent} is {worked_on(holder)}; wait for it")
         plan = read_plan(path.parent)
         if plan.missing and not unfinished:
             raise StoreError(

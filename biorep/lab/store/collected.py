@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,17 +108,14 @@ def collected_path(plan: PlanRecord, name: str) -> Path:
     return plan.folder / "collected" / f"{name.replace('/', '.')}.nc"
 
 
-def _alone(plan: PlanRecord) -> dict[str, xr.Dataset]:
+def _alone(plan: PlanRecord) -> dict[str, xr.Dataset | xr.DataTree]:
     """Return the stages of the only run."""
     stages, (run,) = Stages(plan.root), plan.runs
-    groups: dict[str, xr.Dataset] = {"index": index(plan)}
-    for name in run.stages:
+    groups: dict[str, xr.Dataset | xr.DataTree] = {"index": index(plan)}
+    for name, address in run.stages.items():
         if name in ("state", "representation/test") or not _is_of_network(name):
-            called = name.partition("/")[0] if _is_of_network(name) else name
             _require(stages, name, run)
-            for node in stages.load_tree(*run.stages[name].split("/")).subtree:
-                if node.path == "/" or node.has_data:
-                    groups[called if node.path == "/" else f"{called}{node.path}"] = node.to_dataset(inherit=False)
+            groups[name.partition("/")[0] if _is_of_network(name) else name] = stages.load(*address.split("/"))
     return groups
 
 
@@ -131,29 +129,23 @@ def _require(stages: Stages, name: str, run: RunRecord) -> None:
         )
 
 
-def _collected(plan: PlanRecord) -> dict[str, xr.Dataset]:
+def _collected(plan: PlanRecord) -> dict[str, xr.Dataset | xr.DataTree]:
     """Return the groups of all collected files, lazily loaded, brought up to date first."""
     import xarray as xr
 
-    groups: dict[str, xr.Dataset] = {"index": index(plan)}
-    for name in collected_names(plan):
-        if not _wanted(plan, name):
-            continue
+    groups: dict[str, xr.Dataset | xr.DataTree] = {"index": index(plan)}
+    folder = plan.folder / "collected"
+    for name in filter(partial(_wanted, plan), collected_names(plan)):
         try:
             _refresh(plan, name)
         except StoreError:
-            if _is_current(plan, name) or not _cannot_write(plan):
+            if os.access(folder if folder.is_dir() else plan.folder, os.W_OK):
                 raise
             groups |= _made(plan, name)  # a folder that may only be read
             continue
         tree = xr.open_datatree(collected_path(plan, name), engine="netcdf4")
         groups |= {node.path[1:]: node.to_dataset(inherit=False) for node in tree.subtree if node.has_data}
     return groups
-
-
-def _cannot_write(plan: PlanRecord) -> bool:
-    folder = plan.folder / "collected"
-    return not os.access(folder if folder.is_dir() else plan.folder, os.W_OK)
 
 
 def _wanted(plan: PlanRecord, name: str) -> dict[str, str]:
@@ -172,10 +164,6 @@ def _stamp(plan: PlanRecord, kind: str) -> str:
     stages = _wanted(plan, kind)
     whole = len(stages) == len(plan.runs)
     return json.dumps({"form": FORM, "dims": plan.dims, "planned": plan.planned, "whole": whole, "stages": stages})
-
-
-def _is_current(plan: PlanRecord, kind: str) -> bool:
-    return _stamp_of(collected_path(plan, kind)) == _stamp(plan, kind)
 
 
 def _stamp_of(path: Path) -> str:
@@ -201,10 +189,7 @@ def _refresh(plan: PlanRecord, kind: str) -> Path | None:
     tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"made_from": _stamp(plan, kind)}), **groups})
     encoding = {f"/{name}": encoding_for(dataset, gaps=True) for name, dataset in groups.items()}
 
-    def write(temporary: Path) -> None:
-        tree.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
-
-    atomic.write_with(path, write)
+    atomic.write_with(path, partial(tree.to_netcdf, engine="netcdf4", encoding=encoding))
     return path
 
 

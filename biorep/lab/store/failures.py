@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,29 +23,10 @@ def failure_path(plan_folder: Path, name: str) -> Path:
 
 
 def write_failure(plan_folder: Path, name: str, *, error: str, message: str, attempts: int) -> None:
-    """Say why a run failed, with the end of its log.
-
-    Parameters
-    ----------
-    plan_folder : Path
-    name : str
-        Of the run.
-    error : str
-        Class of the error, or ``"death"``.
-    message : str
-    attempts : int
-        How often it was tried.
-    """
-    facts = {
-        "run": name,
-        "error": error,
-        "message": message,
-        "attempts": attempts,
-        "host": socket.gethostname(),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "log": log_tail(plan_folder, name),
-    }
-    atomic.write_json(failure_path(plan_folder, name), facts)
+    """Say why a run failed (the class of the error, or ``"death"``) after so many attempts, with the end of its log."""
+    facts = {"run": name, "error": error, "message": message, "attempts": attempts, "host": socket.gethostname()}
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    atomic.write_json(failure_path(plan_folder, name), {**facts, "at": at, "log": log_tail(plan_folder, name)})
 
 
 def read_failures(plan_folder: Path) -> dict[str, dict[str, Any]]:
@@ -89,8 +68,7 @@ def begin_attempt(plan_folder: Path, name: str, driver: str) -> int:
     """
     before = read_attempt(plan_folder, name)
     number = 1 + (before.get("number", 0) if before.get("driver") == driver else 0)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    facts = {"driver": driver, "number": number, "host": socket.gethostname(), "pid": os.getpid(), "started": now}
+    facts = {"driver": driver, "number": number, **atomic.here()}
     atomic.write_json(_attempt_path(plan_folder, name), facts, durable=False)
     return number
 
@@ -105,8 +83,7 @@ def read_attempt(plan_folder: Path, name: str) -> dict[str, Any]:
 
 def end_attempt(plan_folder: Path, name: str) -> None:
     """Note that an attempt has ended, well or with an error."""
-    with contextlib.suppress(FileNotFoundError):
-        _attempt_path(plan_folder, name).unlink()
+    _attempt_path(plan_folder, name).unlink(missing_ok=True)
 
 
 def _attempt_path(plan_folder: Path, name: str) -> Path:

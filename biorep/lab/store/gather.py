@@ -18,34 +18,17 @@ if TYPE_CHECKING:
 #: The dims that are padded; they count from 1.
 PADDED = ("component", "epoch")
 #: Attributes that are different for every stage and say nothing about all of them.
-PER_STAGE = (
-    "title",
-    "history",
-    "created_at",
-    "warnings",
-    "biorep_config",
-    "biorep_config_hash",
-    "biorep_seed",
-    "apart",
-)
+PER_STAGE = ("title", "history", "created_at", "warnings", "biorep_config", "biorep_config_hash", "biorep_seed",
+             "apart")  # fmt: skip
 #: Attributes of the file format, which are written anew.
 FORMAT = ("_FillValue", "coordinates")
-
-
-@dataclass
-class Variable:
-    """One variable of one run."""
-
-    dims: tuple[str, ...]
-    values: np.ndarray
-    attrs: dict[str, Any]
 
 
 @dataclass
 class Group:
     """One group of the result of one run; `coordinates` are names of variables."""
 
-    variables: dict[str, Variable]
+    variables: dict[str, xr.Variable]
     coordinates: set[str]
     attrs: dict[str, Any]
 
@@ -65,14 +48,15 @@ def read(path: Path, only: str | None = None) -> Result:
 
 
 def _groups(file: Any, left_out: set[str], only: str | None) -> Iterator[tuple[str, Group]]:
+    import xarray as xr
+
     variables, coordinates = {}, set()
     for name, variable in file.variables.items():
         attrs = {key: variable.getncattr(key) for key in variable.ncattrs()}
         coordinates |= set(attrs.get("coordinates", "").split()) | ({name} if name in file.dimensions else set())
         if name not in left_out and (only is None or variable.dimensions == (only,)):
             kept = {key: value for key, value in attrs.items() if key not in FORMAT}
-            values = variable[...]
-            variables[name] = Variable(variable.dimensions, np.asarray(values), kept)
+            variables[name] = xr.Variable(variable.dimensions, np.asarray(variable[...]), kept, fastpath=True)
     attrs = {key: file.getncattr(key) for key in file.ncattrs()}
     coordinates |= set(attrs.pop("coordinates", "").split())
     if variables:
@@ -83,24 +67,12 @@ def _groups(file: Any, left_out: set[str], only: str | None) -> Iterator[tuple[s
 
 @dataclass(frozen=True)
 class Axes:
-    """Where the runs go.
-
-    Parameters
-    ----------
-    names : list of str
-        The runs.
-    places : (run,) int array
-        Place of each run along the flattened dims; the other places are gaps.
-    dims : dict
-        Dims of their own -> coordinate values.
-    along : dict
-        Other coordinates as ``(dim, values)``.
-    """
+    """Where the runs go."""
 
     names: list[str]
-    places: np.ndarray
-    dims: dict[str, Any]
-    along: dict[str, Any]
+    places: np.ndarray  # (run,): place of each run along the flattened dims; the other places are gaps
+    dims: dict[str, Any]  # dims of their own -> coordinate values
+    along: dict[str, Any]  # other coordinates as ``(dim, values)``
 
     @property
     def sizes(self) -> list[int]:
@@ -109,20 +81,10 @@ class Axes:
 
 
 def stack(results: Mapping[str, Result], axes: Axes, title: str) -> dict[str, xr.Dataset]:
-    """Stack the results of runs.
+    """Stack the results of runs: path of the group -> data over the dims.
 
-    Parameters
-    ----------
-    results : mapping of str to Result
-        By run.
-    axes : Axes
-    title : str
-
-    Returns
-    -------
-    dict of str to xr.Dataset
-        Path of the group -> data over the dims. What differs in shape between runs is in ``<path>/shape_<n>`` instead,
-        over `run`, and named in the attribute `left_out`; the attribute `runs` of such a group names its runs.
+    What differs in shape between runs is in ``<path>/shape_<n>`` instead, over `run`, and named in the attribute
+    `left_out`; the attribute `runs` of such a group names its runs.
     """
     stacked = {}
     for path in dict.fromkeys(path for name in axes.names for path in results[name]):
@@ -143,12 +105,11 @@ def stack(results: Mapping[str, Result], axes: Axes, title: str) -> dict[str, xr
     return stacked
 
 
-def _unlike(groups: Mapping[str, Group]) -> set[str]:
+def _unlike(groups: Mapping[str, Group]) -> set[Any]:
     """Return the dims that differ between runs, in length or in their values."""
-    seen: dict[str, set[Any]] = {}
+    seen: dict[Any, set[Any]] = {}
     for group in groups.values():
-        sizes = {dim: n for v in group.variables.values() for dim, n in zip(v.dims, v.values.shape, strict=True)}
-        for dim, size in sizes.items():
+        for dim, size in {dim: n for v in group.variables.values() for dim, n in v.sizes.items()}.items():
             values = tuple(group.variables[dim].values.tolist()) if dim in group.variables else ()
             seen.setdefault(dim, set()).add((size, values))
     return {dim for dim, found in seen.items() if len(found) > 1 and dim not in PADDED}
@@ -156,7 +117,7 @@ def _unlike(groups: Mapping[str, Group]) -> set[str]:
 
 def _odd(groups: Mapping[str, Group]) -> set[str]:
     """Return the variables that have other dims in some runs than in others."""
-    seen: dict[str, set[tuple[str, ...]]] = {}
+    seen: dict[str, set[Any]] = {}
     for group in groups.values():
         for name, variable in group.variables.items():
             seen.setdefault(name, set()).add(variable.dims)
@@ -195,13 +156,13 @@ def _stack_group(
         if unlike & set(first.dims) or name in odd:
             left.append(name)
         elif any(name in group.coordinates for group in groups.values()):
-            if all(_same(member, first) for member in members.values()):
-                coordinates[name] = (first.dims, first.values, first.attrs)
+            if all(one is first or np.array_equal(one.values, first.values) for one in members.values()):
+                coordinates[name] = first
             else:
                 left.append(name)
         else:
             where = np.array([place[run] for run in members])
-            shape = tuple(longest.get(dim, size) for dim, size in zip(first.dims, first.values.shape, strict=True))
+            shape = tuple(longest.get(dim, size) for dim, size in zip(first.dims, first.shape, strict=True))
             values = _filled([member.values for member in members.values()], where, int(np.prod(axes.sizes)), shape)
             called = f"result_{name}" if name in axes.dims or name in axes.along else name  # a setting of that name
             data[called] = ((*axes.dims, *first.dims), values.reshape(*axes.sizes, *values.shape[1:]), first.attrs)
@@ -212,18 +173,10 @@ def _stack_group(
     return dataset, left
 
 
-def _same(one: Variable, other: Variable) -> bool:
-    return one.values is other.values or np.array_equal(one.values, other.values)
-
-
-def _longest(groups: Mapping[str, Group]) -> dict[str, int]:
+def _longest(groups: Mapping[str, Group]) -> dict[Any, int]:
     """Return the largest length of each padded dim."""
-    longest: dict[str, int] = {}
-    for variable in (variable for group in groups.values() for variable in group.variables.values()):
-        for dim, size in zip(variable.dims, variable.values.shape, strict=True):
-            if dim in PADDED:
-                longest[dim] = max(size, longest.get(dim, 0))
-    return longest
+    sizes = (one for group in groups.values() for v in group.variables.values() for one in v.sizes.items())
+    return dict(sorted({(str(dim), size) for dim, size in sizes if dim in PADDED}))
 
 
 def _filled(values: Sequence[np.ndarray], places: np.ndarray, slots: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -239,26 +192,24 @@ def _filled(values: Sequence[np.ndarray], places: np.ndarray, slots: int, shape:
 
 def no_value(dtype: np.dtype) -> Any:
     """Return what stands for a missing value: NaN, the smallest integer (unsigned: the largest), or the empty text."""
-    if dtype.kind == "f":
-        return np.nan
     if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        return limits.min if dtype.kind == "i" else limits.max
-    return ""
+        return np.iinfo(dtype).min if dtype.kind == "i" else np.iinfo(dtype).max
+    return np.nan if dtype.kind == "f" else ""
 
 
 def common(attrs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the attributes that are equal in all runs; "varies" for those that are not."""
-    first = {name: value for name, value in attrs[0].items() if name not in PER_STAGE}
-    texts = {name: str(value) for name, value in first.items()}
     return {
-        name: value if all(str(other.get(name)) == texts[name] for other in attrs) else "varies"
-        for name, value in first.items()
+        name: value if {str(other.get(name)) for other in attrs} == {str(value)} else "varies"
+        for name, value in attrs[0].items()
+        if name not in PER_STAGE
     }
 
 
 def unstack(path: Path, dims: Sequence[str], rows: Mapping[str, int]) -> dict[str, Result]:
     """Take a collected file apart: the results of the runs at the given places along its flattened dims."""
+    import xarray as xr
+
     results: dict[str, Result] = {name: {} for name in rows}
     groups = read(path)
     if any("/shape_" in where for where in groups):
@@ -273,6 +224,8 @@ def unstack(path: Path, dims: Sequence[str], rows: Mapping[str, int]) -> dict[st
                 flat[name] = (variable.dims[len(dims) :], variable.values.reshape(-1, *rest), variable.attrs)
         fixed = {n: v for n, v in group.variables.items() if n not in flat and not set(v.dims) & set(dims)}
         for run, row in rows.items():
-            own = {name: Variable(inner, values[row], attrs) for name, (inner, values, attrs) in flat.items()}
+            own = {
+                n: xr.Variable(inner, values[row], attrs, fastpath=True) for n, (inner, values, attrs) in flat.items()
+            }
             results[run][where] = Group({**own, **fixed}, group.coordinates & set(fixed), group.attrs)
     return results

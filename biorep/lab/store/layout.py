@@ -19,40 +19,28 @@ def index(plan: PlanRecord) -> xr.Dataset:
     """Return what is known about every run of a plan, over the dims of the plan or over `run`."""
     import xarray as xr
 
-    finished = {run.name: run for run in plan.runs}
-    columns: dict[str, list[Any]] = {name: [] for name in ("status", "seconds", "code_version", *_FILES)}
-    for name in plan.planned:
-        run = finished.get(name)
-        columns["status"].append("missing" if run is None else "done")
-        columns["seconds"].append(np.nan if run is None else run.seconds)
-        columns["code_version"].append("" if run is None else run.code_version)
-        for column, stage in _FILES.items():
-            address = None if run is None else run.stages.get(stage)
-            columns[column].append("" if address is None else str(Stages(plan.root).path(*address.split("/"))))
+    finished, stages = {run.name: run for run in plan.runs}, Stages(plan.root)
+    runs = [finished.get(name) for name in plan.planned]
+
+    def files(stage: str) -> list[str]:
+        return [str(stages.path(*run.stages[stage].split("/"))) if run and stage in run.stages else "" for run in runs]
+
+    columns: dict[str, tuple[list[Any], str, str]] = {
+        "status": (["done" if run else "missing" for run in runs], "done, or missing: not finished", "1"),
+        "seconds": ([run.seconds if run else np.nan for run in runs], "duration of the run", "s"),
+        "code_version": ([run.code_version if run else "" for run in runs], "version of biorep that made the run", "1"),
+        "state": (files("state"), "file of the learnt arrays", "1"),
+        "representation": (files("representation/test"), "file of the responses to the test images", "1"),
+    }
     dims, coordinates, places = layout(plan, list(plan.planned), whole=True)
-    shape = tuple(len(coordinates[dim]) for dim in dims)
     result = xr.Dataset(coords={**{dim: coordinates[dim] for dim in dims}, **along_run(dims, coordinates)})
-    for name, values in columns.items():
-        placed = np.empty(int(np.prod(shape)), dtype=float if name == "seconds" else object)
-        placed[places] = values
-        flat = placed if name == "seconds" else placed.astype(str)
-        result[name] = (dims, flat.reshape(shape), {"long_name": _INDEX[name], "units": "1"})
-    result["seconds"].attrs["units"] = "s"
+    for name, (values, meaning, units) in columns.items():
+        placed = np.asarray(values)[np.argsort(places)].reshape([len(coordinates[dim]) for dim in dims])
+        result[name] = (dims, placed, {"long_name": meaning, "units": units})
     for coordinate in result.coords:
         meaning = "run of the plan" if coordinate == "run" else f"{coordinate}, as planned"
         result[coordinate].attrs.update(long_name=meaning, units="1")
     return result
-
-
-#: Column of the index -> name of the stage in the recipe.
-_FILES = {"state": "state", "representation": "representation/test"}
-_INDEX = {
-    "status": "done, or missing: not finished",
-    "seconds": "duration of the run",
-    "code_version": "version of biorep that made the run",
-    "state": "file of the learnt arrays",
-    "representation": "file of the responses to the test images",
-}
 
 
 def layout(plan: PlanRecord, names: list[str], *, whole: bool) -> tuple[list[str], dict[str, Any], np.ndarray]:

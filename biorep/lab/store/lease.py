@@ -13,8 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -40,13 +39,12 @@ def lease(folder: Path) -> Iterator[str]:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        _take(path, descriptor)
-        holder = {
-            "id": uuid4().hex,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        if holder := _holder(path, descriptor, keep=True):
+            raise StoreError(
+                f"{path.parent} is {worked_on(holder)}. Wait for it, or stop it and repeat the command: it goes on "
+                "where that one stopped."
+            )
+        holder = {"id": uuid4().hex, **atomic.here()}
         with atomic.explained(path):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, (json.dumps(holder, indent=2) + "\n").encode(), 0)
@@ -73,16 +71,10 @@ def read_lease(folder: Path) -> dict[str, Any] | None:
         os.close(descriptor)
 
 
-def _take(path: Path, descriptor: int) -> None:
-    """Lock the lease, or raise if somebody else holds it."""
-    holder = _holder(path, descriptor, keep=True)
-    if holder is None:
-        return
-    since = holder.get("started", "an unknown time")
-    raise StoreError(
-        f"{path.parent} is worked on by process {holder.get('pid', '?')} on {holder.get('host', '?')} since {since}. "
-        "Wait for it, or stop it and repeat the command: it goes on where that one stopped."
-    )
+def worked_on(holder: Mapping[str, Any]) -> str:
+    """Return who holds a lease, in words."""
+    pid, host, since = (holder.get(name, "?") for name in ("pid", "host", "started"))
+    return f"worked on by process {pid} on {host} since {since}"
 
 
 def _holder(path: Path, descriptor: int, *, keep: bool = False) -> dict[str, Any] | None:

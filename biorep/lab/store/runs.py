@@ -16,9 +16,8 @@ A run is finished if and only if its ``run.json`` is there and its stages are.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,62 +27,30 @@ from biorep.errors import StoreError
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One finished run.
-
-    Parameters
-    ----------
-    name : str
-    recipe : dict
-        As executed, defaults filled in.
-    coordinates : dict
-        The values of what the plan varied.
-    stages : dict
-        Name in the recipe -> ``kind/key``.
-    numbers : dict
-        What the table shows of it, ``name.column`` -> value; not finite ones as the words ``inf`` and ``nan``.
-    warnings : list of str
-    seconds : float
-        How long it took; stages that were there already took none.
-    code_version : str
-    code : dict
-        Digests of the user's own classes, by their names.
-    """
+    """One finished run."""
 
     name: str
-    recipe: dict[str, Any]
-    coordinates: dict[str, Any] = field(default_factory=dict)
-    stages: dict[str, str] = field(default_factory=dict)
+    recipe: dict[str, Any]  # as executed, defaults filled in
+    coordinates: dict[str, Any] = field(default_factory=dict)  # the values of what the plan varied
+    stages: dict[str, str] = field(default_factory=dict)  # name in the recipe -> ``kind/key``
+    #: What the table shows of it, ``name.column`` -> value; not finite ones as the words ``inf`` and ``nan``.
     numbers: dict[str, float | str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    seconds: float = 0.0
+    seconds: float = 0.0  # stages that were there already took none
     code_version: str = ""
-    code: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)  # digests of the user's own classes, by their names
 
 
 @dataclass(frozen=True)
 class PlanRecord:
-    """A plan and its runs.
+    """A plan and its runs."""
 
-    Parameters
-    ----------
-    folder : Path
-        Of the plan, whole: the one that was opened, whatever it is called now.
-    dims : list of str
-        Names of what was varied, in order.
-    runs : list of RunRecord
-        The finished runs, in the order of the plan.
-    about : dict
-    planned : dict
-        Name of every run of the plan -> its coordinates.
-    columns : list of dict
-        Columns of the table: `name` in the numbers of runs, `heading`, `digits`, `note`.
-    """
-
-    folder: Path
-    dims: list[str]
-    runs: list[RunRecord]
+    folder: Path  # the one that was opened, whatever it is called now, as a whole path
+    dims: list[str]  # names of what was varied, in order
+    runs: list[RunRecord]  # the finished ones, in the order of the plan
     about: dict[str, Any] = field(default_factory=dict)
-    planned: dict[str, dict[str, Any]] = field(default_factory=dict)
+    planned: dict[str, dict[str, Any]] = field(default_factory=dict)  # name of every run -> its coordinates
+    #: Columns of the table: `name` in the numbers of runs, `heading`, `digits`, `note`.
     columns: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -128,15 +95,8 @@ def read_run(plan_folder: Path, name: str) -> RunRecord | None:
         If the record is there and cannot be read.
     """
     path = run_folder(plan_folder, name) / "run.json"
-    try:
-        return RunRecord(**json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise StoreError(
-            f"{path} cannot be read ({type(error).__name__}: {error}). Remove it and run the plan again: finished "
-            "stages are not repeated."
-        ) from error
+    remedy = "Remove it and run the plan again: finished stages are not repeated."
+    return atomic.read_json(path, lambda found: RunRecord(**found), remedy)
 
 
 def write_plan(
@@ -165,25 +125,22 @@ def read_plan(folder: str | Path) -> PlanRecord:
         If the folder is not that of a plan; the message says what is there.
     """
     folder = Path(folder).resolve()
-    index_path = folder / "plan.json"
-    if not index_path.is_file():
-        inside = sorted(path.parent.name for path in folder.glob("*/plan.json")) if folder.is_dir() else []
+    remedy = "Run the plan again: finished stages are not repeated."
+    plan = atomic.read_json(folder / "plan.json", lambda found: _planned(folder, found), remedy)
+    if plan is None:
+        inside = sorted(path.parent.name for path in folder.glob("*/plan.json"))
         hint = f" It holds the plans {', '.join(inside)}: open one of them." if inside else ""
         raise StoreError(
             f"{folder} is not the folder of a plan: it has no plan.json.{hint} Folders are made by "
             "'biorep run RECIPE_OR_PLAN --out STORE' and 'biorep sweep', as STORE/<name of the recipe or plan>."
         )
-    try:
-        index = json.loads(index_path.read_text(encoding="utf-8"))
-        planned = {run["name"]: run["coordinates"] for run in index["runs"]}
-        dims, about, columns = index["dims"], index["about"], index["columns"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{index_path} cannot be read ({type(error).__name__}: {error}). Run the plan again: finished stages are "
-            "not repeated."
-        ) from error
-    runs = [record for run in planned if (record := read_run(folder, run)) is not None]
-    return PlanRecord(folder, dims, runs, about, planned, columns)
+    runs = [record for run in plan.planned if (record := read_run(folder, run)) is not None]
+    return replace(plan, runs=runs)
+
+
+def _planned(folder: Path, found: dict[str, Any]) -> PlanRecord:
+    planned = {run["name"]: run["coordinates"] for run in found["runs"]}
+    return PlanRecord(folder, found["dims"], [], found["about"], planned, found["columns"])
 
 
 #: Another form of the store than this is not read.
@@ -199,26 +156,17 @@ def open_root(root: Path) -> None:
         If it holds results of an older biorep, or of a newer one.
     """
     path = root / "store.json"
-    if path.is_file():
+    if path.is_file() or (root / "stages").is_dir() or any(root.glob("*/plan.json")):
         check_root(root)
-    elif (root / "stages").is_dir() or any(root.glob("*/plan.json")):
-        raise StoreError(_other(root, "an older"))
     else:
         atomic.write_json(path, {"form": FORM})
 
 
 def check_root(root: Path) -> None:
     """Raise `StoreError` unless a folder is the root of a store of this form."""
-    path = root / "store.json"
-    try:
-        form = int(json.loads(path.read_text(encoding="utf-8"))["form"])
-    except FileNotFoundError:
-        raise StoreError(_other(root, "an older")) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+    form = atomic.read_json(root / "store.json", lambda found: int(found["form"]), "Choose another folder with --out.")
     if form != FORM:
-        raise StoreError(_other(root, "an older" if form < FORM else "a newer"))
-
-
-def _other(root: Path, age: str) -> str:
-    return f"{root} was made by {age} biorep: choose another folder with --out. Nothing in it was touched."
+        age = "a newer" if form is not None and form > FORM else "an older"
+        raise StoreError(
+            f"{root} was made by {age} biorep: choose another folder with --out. Nothing in it was touched."
+        )

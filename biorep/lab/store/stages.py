@@ -7,9 +7,7 @@ size and checksum. Stages are shared by all runs of a store root, so nothing is 
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +21,7 @@ if TYPE_CHECKING:
 
 
 class Stages:
-    """The finished stages of a store.
-
-    Parameters
-    ----------
-    root : Path
-        Root of the store; created when the first stage is saved.
-    """
+    """The finished stages of a store; its root is created when the first one is saved."""
 
     def __init__(self, root: Path):
         self.root = Path(root)
@@ -47,17 +39,7 @@ class Stages:
     def manifest(self, kind: str, key: str) -> dict[str, Any] | None:
         """Return the manifest of a stage, or None if the stage is not finished."""
         path = self.folder(kind, key) / "manifest.json"
-        try:
-            manifest = dict(json.loads(path.read_text(encoding="utf-8")))
-            if missing := {"bytes", "sha256"} - set(manifest):
-                raise ValueError(f"it has no {' and no '.join(sorted(missing))}")
-            return manifest
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"{path} cannot be read ({error}). Remove the folder {path.parent} and run again."
-            ) from error
+        return atomic.read_json(path, _whole, f"Remove the folder {path.parent} and run again.")
 
     def done(self, kind: str, key: str) -> bool:
         """Return whether a stage is finished; a damaged one is an error, never a result. Checked once per file.
@@ -71,18 +53,18 @@ class Stages:
         if manifest is None:
             return False
         path = self.path(kind, key)
-        looks = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
-        if looks is not None and self._checked.get((kind, key)) == looks:
-            return True
-        found = (looks[0], atomic.sha256(path)) if looks is not None else None
-        if looks is not None and found == (manifest["bytes"], manifest["sha256"]):
-            self._checked[kind, key] = looks
-        if found != (manifest["bytes"], manifest["sha256"]):
+        wanted, found, looks = f"{manifest['bytes']} bytes with SHA-256 {manifest['sha256']}", "no file", None
+        if path.is_file():
+            looks = (path.stat().st_size, path.stat().st_mtime_ns)
+            if self._checked.get((kind, key)) == looks:
+                return True
+            found = f"{looks[0]} bytes with SHA-256 {atomic.sha256(path)}"
+        if looks is None or found != wanted:
             raise StoreError(
-                f"{path} is damaged: expected {manifest['bytes']} bytes with SHA-256 {manifest['sha256']}, found "
-                f"{'no file' if found is None else f'{found[0]} bytes with SHA-256 {found[1]}'}. Remove the folder "
-                f"{path.parent} and run the command again: this stage alone is repeated."
+                f"{path} is damaged: expected {wanted}, found {found}. Remove the folder {path.parent} and run the "
+                "command again: this stage alone is repeated."
             )
+        self._checked[kind, key] = looks
         return True
 
     def finished(self, kind: str, key: str) -> bool:
@@ -119,16 +101,8 @@ class Stages:
     ) -> xr.Dataset | xr.DataTree:
         """Write a result and then its manifest, and return it with its provenance, as it is in the file.
 
-        Parameters
-        ----------
-        kind, key : str
-        result : xr.Dataset or xr.DataTree
-        config : dict
-            What the key was made from.
-        seconds : float
-            How long the stage took.
-        facts : dict, optional
-            What the manifest says as well, so that the file need not be opened: ``numbers`` and ``warnings``.
+        The manifest says from what the key was made, how long the stage took, and facts (``numbers`` and ``warnings``)
+        for which the file need not be opened then.
 
         Raises
         ------
@@ -147,49 +121,36 @@ class Stages:
         with atomic.locked(path.with_name(".lock")):
             self._claim(kind, key)
             if self.manifest(kind, key) is not None:  # another process has finished it meanwhile
-                return self.result(kind, key)
+                return self.load(kind, key)
             atomic.write_with(path, write)
-            self._conclude(kind, key, stated, config, seconds)
+            manifest = {
+                "kind": kind,
+                "key": key,
+                "file": path.name,
+                **stated,
+                "seconds": round(seconds, 3),
+                "created_at": result.attrs["created_at"],
+                "code_version": code_version(),
+                "config": config,
+            }
+            atomic.write_json(path.with_name("manifest.json"), manifest)  # from now on the stage is done
         return result
 
-    def _conclude(self, kind: str, key: str, facts: dict[str, Any], config: dict[str, Any], seconds: float) -> None:
-        """Write the manifest: from now on the stage is done."""
-        manifest = {
-            "kind": kind,
-            "key": key,
-            "file": self.path(kind, key).name,
-            **facts,
-            "seconds": round(seconds, 3),
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "code_version": code_version(),
-            "config": config,
-        }
-        atomic.write_json(self.folder(kind, key) / "manifest.json", manifest)
+    def load(self, kind: str, key: str) -> xr.Dataset | xr.DataTree:
+        """Return a finished stage, in memory: a tree if it has groups."""
+        import xarray as xr
 
-    def _require(self, kind: str, key: str) -> None:
         if not self.done(kind, key):
             raise StoreError(f"the stage {self.folder(kind, key)} is gone; run the recipe again to make it anew")
-
-    def result(self, kind: str, key: str) -> xr.Dataset | xr.DataTree:
-        """Return a finished stage, in memory: a tree if it has groups."""
-        tree = self.load_tree(kind, key)
+        with xr.open_datatree(self.path(kind, key), engine="netcdf4") as tree:
+            tree.load()
         return tree if tree.children else tree.to_dataset()
 
-    def load(self, kind: str, key: str) -> xr.Dataset:
-        """Return a finished stage, in memory (the root group, if it has several)."""
-        import xarray as xr
 
-        self._require(kind, key)
-        with xr.open_dataset(self.path(kind, key), engine="netcdf4") as result:
-            return result.load()
-
-    def load_tree(self, kind: str, key: str) -> xr.DataTree:
-        """Return a finished stage with all its groups, in memory."""
-        import xarray as xr
-
-        self._require(kind, key)
-        with xr.open_datatree(self.path(kind, key), engine="netcdf4") as result:
-            return result.load()
+def _whole(manifest: dict[str, Any]) -> dict[str, Any]:
+    if missing := {"bytes", "sha256"} - set(manifest):
+        raise ValueError(f"it has no {' and no '.join(sorted(missing))}")
+    return manifest
 
 
 def _write(result: xr.Dataset | xr.DataTree, path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from biorep.atomic import lives
 from biorep.lab.store.failures import log_tail, read_attempt, read_failures
-from biorep.lab.store.lease import read_lease
+from biorep.lab.store.lease import read_lease, worked_on
 from biorep.lab.store.runs import PlanRecord, read_plan
 from biorep.resources import shown
 
@@ -18,18 +19,7 @@ SHOWN = 10
 
 
 def status(folder: str | Path) -> list[str]:
-    """Return the lines of `biorep status`.
-
-    Parameters
-    ----------
-    folder : path
-        ``<store>/<plan>``.
-
-    Raises
-    ------
-    StoreError
-        If the folder is not that of a plan.
-    """
+    """Return the lines of `biorep status` about a plan's folder."""
     plan = read_plan(folder)
     holder, failed = read_lease(plan.folder), read_failures(plan.folder)
     failed = {name: facts for name, facts in failed.items() if name in plan.missing}
@@ -39,7 +29,7 @@ def status(folder: str | Path) -> list[str]:
         f"{plan.name}: {len(plan.planned)} runs: {len(plan.runs)} done, {len(flying)} going on, {len(failed)} failed, "
         f"{len(left)} left",
         *_times(plan, len(flying) + len(left)),
-        _driver(holder),
+        worked_on(holder) if holder else "",
         *_some("going on", [_flying(plan, name, facts) for name, facts in flying.items()]),
         *_some("failed", [_failed(name, facts) for name, facts in failed.items()]),
         *versions(plan),
@@ -50,27 +40,16 @@ def status(folder: str | Path) -> list[str]:
 
 def versions(plan: PlanRecord) -> list[str]:
     """Return warnings if the runs of a plan come from different versions of biorep, or of the user's own code."""
-    found: dict[str, int] = {}
-    for run in plan.runs:
-        found[run.code_version] = found.get(run.code_version, 0) + 1
-    mixed = [
-        f"warning: the runs come from {len(codes)} versions of the code of '{name}'; run the plan again to have one"
-        for name, codes in _codes(plan).items()
-        if len(codes) > 1
+    found, said = Counter(run.code_version for run in plan.runs), []
+    if len(found) > 1:
+        listed = ", ".join(f"{number} from {version or 'unknown'}" for version, number in found.items())
+        said = [f"warning: the runs come from different versions of biorep ({listed}); results may not be comparable"]
+    codes = Counter(name for name, _ in {one for run in plan.runs for one in run.code.items()})
+    return said + [
+        f"warning: the runs come from {number} versions of the code of '{name}'; run the plan again to have one"
+        for name, number in sorted(codes.items())
+        if number > 1
     ]
-    if len(found) < 2:
-        return mixed
-    listed = ", ".join(f"{number} from {version or 'unknown'}" for version, number in found.items())
-    said = f"warning: the runs come from different versions of biorep ({listed}); results may not be comparable"
-    return [said, *mixed]
-
-
-def _codes(plan: PlanRecord) -> dict[str, set[str]]:
-    codes: dict[str, set[str]] = {}
-    for run in plan.runs:
-        for name, code in run.code.items():
-            codes.setdefault(name, set()).add(code)
-    return codes
 
 
 def _times(plan: PlanRecord, left: int) -> list[str]:
@@ -97,19 +76,9 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _driver(holder: dict[str, Any] | None) -> str:
-    if holder is None:
-        return ""
-    return (
-        f"worked on by process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('started', '?')}"
-    )
-
-
 def _alive(facts: dict[str, Any]) -> bool:
     """Return whether the process of an attempt lives, as far as can be told from here."""
-    if facts.get("host") != socket.gethostname():
-        return True
-    return lives(int(facts.get("pid", -1)))
+    return facts.get("host") != socket.gethostname() or lives(int(facts.get("pid", -1)))
 
 
 def _flying(plan: PlanRecord, name: str, facts: dict[str, Any]) -> str:

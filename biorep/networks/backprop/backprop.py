@@ -160,12 +160,7 @@ class Backprop(DifferentiableNetwork):
         return [Part("", module)]
 
     def fit(
-        self,
-        dataset: xr.Dataset,
-        *,
-        seed: int,
-        context: RunContext | None = None,
-        validation: xr.Dataset | None = None,
+        self, dataset: xr.Dataset, *, seed: int, context: RunContext | None = None, validation: xr.Dataset | None = None
     ) -> xr.Dataset:
         """Learn the classes end to end.
 

@@ -335,10 +335,7 @@ class DiehlCookBase(SpikingNetwork):
         weights = arrays["feedforward.w"].reshape(inputs, self.units).T
         weights = weights * (self.norm / np.maximum(weights.sum(1, keepdims=True), 1e-9))
         state = xr.Dataset(
-            {
-                "weights": (("neuroid", "input"), weights),
-                "theta": ("neuroid", arrays["excitatory.theta"] * 1e3),
-            }
+            {"weights": (("neuroid", "input"), weights), "theta": ("neuroid", arrays["excitatory.theta"] * 1e3)}
         )
         if self.delay:
             delays = arrays["feedforward.delay"].reshape(inputs, self.units).T * 1e3
@@ -358,10 +355,7 @@ class DiehlCookBase(SpikingNetwork):
 
     def frozen(self, state: xr.Dataset) -> Arrays:
         """Return the learnt variables of a state, SI units."""
-        values = {
-            "feedforward.w": state["weights"].values.T.ravel(),
-            "excitatory.theta": state["theta"].values * 1e-3,
-        }
+        values = {"feedforward.w": state["weights"].values.T.ravel(), "excitatory.theta": state["theta"].values * 1e-3}
         if self.delay:
             values["feedforward.delay"] = state["delay"].values.T.ravel() * 1e-3
         return values

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from biorep import rng
-from biorep.checkpoint import Checkpoint
-from biorep.context import RunContext, digest_of
+from biorep.checkpoint import Checkpoint, identity
+from biorep.context import RunContext
 from biorep.engines.chunks import Progress, Showing
 from biorep.engines.counter import draw_key
 from biorep.engines.programs import Arrays
@@ -69,7 +69,7 @@ def ensemble(members: Sequence[Member], dataset: xr.Dataset, *, context: RunCont
     feed = feeder([member.network for member in members], showings, inputs, learn=True, context=context)
     histories = [History(first.units, labels[showing.order]) for showing in showings]
     settings = [{**member.network.hash_payload(), "seed": member.seed} for member in members]
-    checkpoint = Checkpoint(context, "spiking", digest_of(images, {"members": settings, "engine": feed.program.engine}))
+    checkpoint = Checkpoint(context, "spiking", identity(images, {"members": settings, "engine": feed.program.engine}))
     progress = _restored(checkpoint.load(), histories)
     if progress is None:
         progress = feed.start(side_by_side([member.network.initial(inputs, member.seed) for member in members]))

@@ -24,9 +24,9 @@ from pydantic import model_validator
 from torch import Tensor
 
 from biorep import rng
-from biorep.checkpoint import Checkpoint
+from biorep.checkpoint import Checkpoint, identity
 from biorep.config import setting
-from biorep.context import RunContext, identity
+from biorep.context import RunContext
 from biorep.contracts import Column, Drawing, Rows
 from biorep.errors import ConfigError, NumericalError
 from biorep.networks.base import DifferentiableNetwork, flat_images, image_shape, report_of, set_report
@@ -118,13 +118,13 @@ class KrotovHopfield(DifferentiableNetwork):
         inputs = normalised(torch.as_tensor(flat_images(dataset)), self.input_norm).to(device)
         if len(inputs) < self.batch_size:
             raise ConfigError(f"batch_size = {self.batch_size}, but there are only {len(inputs)} training images")
-        key = identity(inputs, {**self.identity("fit"), "seed": seed})
+        key = identity(inputs.cpu().numpy(), {**self.identity("fit"), "seed": seed})
         checkpoint = Checkpoint(context, self.word, key)
         saved = checkpoint.load() or {"weights": self._initial(inputs, seed).cpu().numpy(), "turnover": np.zeros(0)}
         turnover = saved["turnover"].tolist()
         start = len(turnover)
         learner = SparseUpdate(torch.as_tensor(saved["weights"]).to(device), rule)
-        for epoch in context.track(range(start, self.epochs), f"{self.word}: epochs", self.epochs - start):
+        for epoch in context.track(range(start, self.epochs), f"{self.word}: epochs"):
             turnover.append(self._epoch(learner, inputs, seed, epoch))
             if checkpoint.due():
                 checkpoint.save({"weights": learner.weights.cpu().numpy(), "turnover": np.asarray(turnover)})

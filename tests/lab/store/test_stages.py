@@ -48,7 +48,7 @@ def test_a_tree_keeps_its_groups(tmp_path, result):
     tree = xr.DataTree.from_dict({"/": xr.Dataset({"a": 1}), "linf": result})
     stages.save("robustness", "k", tree, config={}, seconds=0)
     assert int(stages.load("robustness", "k")["a"]) == 1
-    xr.testing.assert_equal(stages.load_tree("robustness", "k")["linf"].to_dataset(inherit=False), result)
+    xr.testing.assert_equal(stages.load("robustness", "k")["linf"].to_dataset(inherit=False), result)
     with xr.open_dataset(stages.path("robustness", "k"), group="linf") as group:
         xr.testing.assert_equal(group.load(), result)
 

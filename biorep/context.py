@@ -128,7 +128,10 @@ def resolve_device(device: str) -> str:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one thread while the block runs: results depend on the number of threads in their last digits."""
+    """Compute on one thread while the block runs, and as torch does unasked: results depend on both.
+
+    Of the number of threads the last digits, of `autocast` and the default type more. None of it is in a key.
+    """
     from threadpoolctl import threadpool_limits
 
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # for libraries that are loaded later
@@ -136,10 +139,17 @@ def one_thread() -> Iterator[None]:
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch is not None else None
     os.environ.update(dict.fromkeys(names, "1"))
-    if torch is not None:
-        torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(threadpool_limits(1))
+            if torch is not None:
+                torch.set_num_threads(1)
+                stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+                torch.set_default_dtype(torch.float32)
+                for device in ("cpu", "cuda"):
+                    stack.enter_context(torch.autocast(device, enabled=False))
+                stack.enter_context(torch.inference_mode(False))
+                stack.enter_context(torch.enable_grad())
             yield
     finally:
         if torch is not None:

@@ -45,15 +45,11 @@ def cluster(
     Raises
     ------
     ConfigError
-        If the kind is unknown, dask-jobqueue is not installed, or an option is unknown.
+        If dask-jobqueue is not installed, or an option is unknown.
     """
     import dask
     from distributed import Client
 
-    if workers < 1:
-        raise ConfigError(f"a sweep needs at least 1 worker, got {workers}")
-    if options and where != "slurm":
-        raise ConfigError(f"cluster options ({', '.join(options)}) are for '--cluster slurm'; this is '{where}'")
     settings = {
         "distributed.worker.daemon": False,  # a run may start processes of its own
         "distributed.scheduler.allowed-failures": 10,  # deaths are counted in the store
@@ -69,7 +65,6 @@ def cluster(
             except OSError as error:
                 raise ConfigError(f"no Dask scheduler answers at {where}: {error}") from error
         else:
-            choose(where, ("local", "slurm"), "cluster")
             started = stack.enter_context(_slurm(workers, device, dict(options or {})))
             client = Client(started, set_as_default=False)
         stack.enter_context(client)

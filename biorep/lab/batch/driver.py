@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from biorep.context import RunContext
-from biorep.errors import ConfigError, StoreError
+from biorep.errors import ConfigError, StoreError, choose
 from biorep.lab.batch import clusters
 from biorep.lab.batch.backlog import Work, begin, note_done, recheck, resolved, tidy
 from biorep.lab.batch.pool import Finish, Pool
@@ -98,6 +98,12 @@ def sweep(
     if not isinstance(plan, Plan):
         plan = read(plan, overrides, shrunk=shrunk)
     root, context = Path(root), context or RunContext()
+    if workers < 1:
+        raise ConfigError(f"a sweep needs at least 1 worker, got {workers}")
+    if options and cluster != "slurm":
+        raise ConfigError(f"cluster options ({', '.join(options)}) are for '--cluster slurm'; this is '{cluster}'")
+    if "://" not in cluster:
+        choose(cluster, ("local", "slurm"), "cluster")
     if cluster == "local":
         context = resolved(context)
     elif context.device == "auto":
@@ -124,8 +130,6 @@ def _executor(cluster: str, workers: int, device: str, options: Mapping[str, Any
         with clusters.cluster(cluster, workers, device=device, options=options) as remote:
             yield remote
         return
-    if options:
-        raise ConfigError(f"cluster options ({', '.join(options)}) are for '--cluster slurm'; this is 'local'")
     with Pool(workers, device) as pool:
         yield pool
 

@@ -31,8 +31,6 @@ class Pool:
     """
 
     def __init__(self, workers: int, device: str = "cpu"):
-        if workers < 1:
-            raise ConfigError(f"a sweep needs at least 1 worker, got {workers}")
         self.tasks: queue.SimpleQueue[tuple[Task, Finish] | None] = queue.SimpleQueue()
         self.stopped = False
         self.children: set[Child] = set()

@@ -145,7 +145,7 @@ def by_network(plan: PlanRecord) -> dict[str, list[RunRecord]]:
     groups: dict[str, list[RunRecord]] = {}
     for run in plan.runs:
         parts = [str(v) if k == "model" else f"{k} {v}" for k, v in run.coordinates.items() if k != "seed"]
-        groups.setdefault(", ".join(parts) or run.recipe["network"]["kind"], []).append(run)
+        groups.setdefault(", ".join(parts) or Path(run.recipe["network"]["kind"]).name, []).append(run)
     return groups
 
 

@@ -54,7 +54,7 @@ class Stages:
             return manifest
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise StoreError(
                 f"{path} cannot be read ({error}). Remove the folder {path.parent} and run again."
             ) from error

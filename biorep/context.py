@@ -24,14 +24,30 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 
 @dataclass(frozen=True)
 class RunContext:
-    """How to run."""
+    """How to run.
 
-    device: str = "cpu"  # of torch: ``cpu``, ``cuda``, ``cuda:1`` or ``auto`` (a GPU if there is one)
-    engine: str = "auto"  # of Brian2 networks, one of `biorep.engines.ENGINES`, or ``auto``
-    checkpoint: Path | None = None  # folder in which long trainings save their progress; None saves nothing
-    checkpoint_every: float = 60.0  # seconds between two checkpoints
-    progress: bool = False  # whether to report progress on the standard error stream
-    log: Path | None = None  # a file that takes the progress instead, as plain lines
+    Parameters
+    ----------
+    device : str
+        Torch device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"auto"`` (a GPU if there is one).
+    engine : str
+        Engine of Brian2 networks, one of `biorep.engines.ENGINES`, or ``"auto"``.
+    checkpoint : Path, optional
+        Folder in which long trainings save their progress; None saves nothing.
+    checkpoint_every : float
+        Seconds between two checkpoints.
+    progress : bool
+        Whether to report progress on the standard error stream.
+    log : Path, optional
+        A file that takes the progress instead, as plain lines.
+    """
+
+    device: str = "cpu"
+    engine: str = "auto"
+    checkpoint: Path | None = None
+    checkpoint_every: float = 60.0
+    progress: bool = False
+    log: Path | None = None
 
     def torch_device(self) -> str:
         """Return the resolved torch device; raise `ConfigError` if it is not there."""
@@ -85,17 +101,27 @@ def resolve_device(device: str) -> str:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one thread while the block runs: results depend on the number of threads in their last digits."""
+    """Compute on one thread while the block runs, and as torch does unasked: results depend on both.
+
+    Of the number of threads the last digits, of `autocast` and the default type more. None of it is in a key.
+    """
     from threadpoolctl import threadpool_limits
 
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch is not None else None
     os.environ.update(ONE_THREAD)  # for libraries that are loaded later
-    if torch is not None:
-        torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(threadpool_limits(1))
+            if torch is not None:
+                torch.set_num_threads(1)
+                stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+                torch.set_default_dtype(torch.float32)
+                for device in ("cpu", "cuda"):
+                    stack.enter_context(torch.autocast(device, enabled=False))
+                stack.enter_context(torch.inference_mode(False))
+                stack.enter_context(torch.enable_grad())
             yield
     finally:
         if torch is not None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SPLITS = ("train", "validation", "test")
+#: The order of the dims of an image; of those, an image has some, or others of its own.
+IMAGE_DIMS = ("presentation", "row", "column", "channel")
 
 
 def describe(data: xr.Dataset, names: Mapping[str, tuple[str, str]]) -> xr.Dataset:
@@ -55,6 +57,12 @@ def check_dataset(dataset: xr.Dataset, *, value_range: tuple[float, float] | Non
     image = dataset["image"]
     if image.dims[0] != "presentation" or image.sizes["presentation"] == 0:
         raise DataError(f"'image' must have a first dim 'presentation' that is not empty, got {dict(image.sizes)}")
+    known = [dim for dim in IMAGE_DIMS if dim in image.dims]
+    if len(known) == image.ndim and list(image.dims) != known:
+        raise DataError(
+            f"'image' has the dims {image.dims}, and they are read in the order {tuple(known)}: use "
+            f"dataset.transpose({', '.join(map(repr, known))})"
+        )
     stated = image.attrs.get("value_range")
     if stated is None:
         raise DataError("'image' has no attribute 'value_range'; biorep.datasets.from_arrays sets it")
@@ -74,6 +82,60 @@ def check_dataset(dataset: xr.Dataset, *, value_range: tuple[float, float] | Non
             f"'{dataset.attrs.get('dataset', '?')}' states [{low:g}, {high:g}]. Rescale the images, or choose a "
             "network that accepts signed values."
         )
+
+
+def responses_of(data: xr.Dataset | xr.DataArray, *, mean: bool = True) -> xr.DataArray:
+    """Return checked responses with their dims in order, (presentation, neuroid).
+
+    Parameters
+    ----------
+    data : xr.Dataset or xr.DataArray
+        A representation, or its `response`.
+    mean : bool
+        Take the mean over repeats, in float64; otherwise they stay, (repeat, presentation, neuroid).
+
+    Raises
+    ------
+    DataError
+        If there are no responses, or they have other dims.
+    NumericalError
+        If a response is NaN or infinite, of one repeat too.
+    """
+    import xarray as xr
+
+    if isinstance(data, xr.Dataset) and "response" not in data:
+        raise DataError(
+            f"this is no representation: it has no 'response' (it has {', '.join(map(str, data)) or 'none'})"
+        )
+    if not isinstance(data, xr.Dataset | xr.DataArray):
+        raise DataError(f"responses must be an xarray Dataset or DataArray with named dims, got {type(data).__name__}")
+    response = data["response"] if isinstance(data, xr.Dataset) else data
+    dims = [dim for dim in ("repeat", "presentation", "neuroid") if dim in response.dims]
+    if set(response.dims) != set(dims) or dims[-2:] != ["presentation", "neuroid"]:
+        raise DataError(f"responses must be ([repeat,] presentation, neuroid), got {response.dims}")
+    check_finite(response.values, "response")
+    if mean and "repeat" in dims:
+        dims, response = dims[1:], response.mean("repeat", dtype=np.float64)
+    return response.transpose(*dims)
+
+
+def labels_of(data: xr.Dataset) -> np.ndarray:
+    """Return the labels of a dataset or a representation, (presentation,) int64: places in `label_names`.
+
+    Raises
+    ------
+    DataError
+        If there are none, or they are no classes.
+    """
+    if "label" not in data or data["label"].dims != ("presentation",):
+        raise DataError("there are no labels: give 'label(presentation)'")
+    labels = data["label"].values
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"labels must be integers, got {labels.dtype}: name classes by their places in class_names")
+    count = len(label_names(data))
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < count:
+        raise DataError(f"labels from {labels.min()} to {labels.max()}, but there are {count} class names")
+    return np.asarray(labels.astype(np.int64))
 
 
 def check_finite(values: np.ndarray, what: str) -> None:
@@ -122,7 +184,9 @@ def subset(dataset: xr.Dataset, count: int | None) -> xr.Dataset:
 
 
 def label_names(dataset: xr.Dataset) -> list[str]:
-    """Return the class names in the order of the labels."""
+    """Return the class names in the order of the labels; raise `DataError` if the labels have none."""
+    if "label" not in dataset or "class_names" not in dataset["label"].attrs:
+        raise DataError("'label' has no attribute 'class_names'; biorep.datasets.from_arrays sets it")
     return [str(name) for name in json.loads(dataset["label"].attrs["class_names"])]
 
 

@@ -43,7 +43,14 @@ MEASURES = Table(
 )
 
 #: What measures may ask for that is no result: made when a measure asks, never stored.
-PROVIDERS = Table("providers", "provider", "biorep.contracts:Measure", {"model": "biorep.bridge.model:Joined"})
+PROVIDERS = Table(
+    "providers",
+    "provider",
+    "biorep.contracts:Measure",
+    {
+        "model": "biorep.bridge.model:Joined",
+    },
+)
 
 DATASETS = Table(
     "datasets",
@@ -93,14 +100,19 @@ ATTACKS = Table(
     "attacks",
     "attack",
     "biorep.robustness.attack:Attack",
-    {"fgsm": "biorep.robustness.fgsm:FGSM", "pgd": "biorep.robustness.pgd:PGD"},
+    {
+        "fgsm": "biorep.robustness.fgsm:FGSM",
+        "pgd": "biorep.robustness.pgd:PGD",
+    },
 )
 
 ESTIMATORS = Table(
     "estimators",
     "estimator of the spectrum",
     "biorep.spectra.estimator:Estimator",
-    {"pca": "biorep.spectra.covariance:PCA"},
+    {
+        "pca": "biorep.spectra.covariance:PCA",
+    },
 )
 
 #: Windows, weights and sign policies of power-law fits.

@@ -22,6 +22,8 @@ from biorep.errors import ConfigError
 
 #: Modules of users' files, by path and digest.
 _MODULES: dict[tuple[Path, str], ModuleType] = {}
+#: Digests of the code and the data that their classes were loaded with.
+_LOADED: dict[tuple[Path, str, str], str] = {}
 #: Modules beside them that are loaded under their own names: their files, their texts, and whether a function imports
 #: them only when it is called, so that it would get another one of that name.
 _BESIDE: dict[str, tuple[Path, str, bool]] = {}
@@ -45,12 +47,17 @@ def load(path: Path, name: str) -> tuple[Any, str]:
     if getattr(found, "__module__", None) not in {module.__name__, *sources}:  # it only imports it
         return None, text
     named = getattr(found, "files", ())
-    if named:
-        data = [(f"file {number}", path.parent / file) for number, file in enumerate(named)]
-        if missing := [file for _, file in data if not file.is_file()]:
-            raise ConfigError(f"{path}: {name}.files names {missing[0]}, which does not exist")
-        text = digest({**sources, **dict(data)})
-    return found, text
+    if isinstance(named, str):
+        raise ConfigError(f"{path}: {name}.files is the text {named!r}; write a tuple, ({named!r},)")
+    data = [(f"file {number}", path.parent / file) for number, file in enumerate(named)]
+    if missing := [file for _, file in data if not file.is_file()]:
+        raise ConfigError(f"{path}: {name}.files names {missing[0]}, which does not exist")
+    whole = digest({**sources, **dict(data)}) if data else text
+    if _LOADED.setdefault((path, text, name), whole) != whole:  # the module may have read its data when it was loaded
+        del _MODULES[path, text]
+        _LOADED[path, text, name] = whole
+        return load(path, name)
+    return found, whole
 
 
 def classes(path: Path, base: type) -> list[str]:
@@ -137,10 +144,11 @@ def _run(path: Path, sources: Mapping[str, Path], text: str) -> ModuleType:
 
 
 def _make_room(path: Path, beside: Mapping[str, Path]) -> None:
-    """Forget older texts of the modules beside a file; refuse two different ones of one name."""
+    """Forget the modules beside a file if the text of one has changed; refuse two different ones of one name."""
     nodes = (node for file in (path, *beside.values()) for node in ast.walk(_parsed(file)))
     functions = (node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     late = {name for function in functions for _, name in _imports(function)}  # imported when they are called
+    changed = False
     for name, file in beside.items():
         text = hashlib.sha256(file.read_bytes()).hexdigest()
         known, before, was_late = _BESIDE.get(name, (file, text, False))
@@ -149,6 +157,7 @@ def _make_room(path: Path, beside: Mapping[str, Path]) -> None:
                 f"{path} imports the module '{name}' beside it, and another module '{name}', {known}, is in use "
                 "already. Rename one of them."
             )
-        if before != text or getattr(sys.modules.get(name), "__file__", None) != str(known):
-            sys.modules.pop(name, None)
+        changed |= before != text or getattr(sys.modules.get(name), "__file__", None) != str(known)
         _BESIDE[name] = (file, text, name in late)
+    for name in beside if changed else ():  # those that are as they were may have taken something from one that is not
+        sys.modules.pop(name, None)

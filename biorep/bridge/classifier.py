@@ -85,7 +85,7 @@ def classifier(
     ConfigError
         If the network gives no gradients.
     DataError
-        If the readout belongs to a network of another width.
+        If the readout belongs to a network of another width, or was fitted to another layer or quantity.
     NumericalError
         If a weight is NaN or infinite.
     """
@@ -100,6 +100,12 @@ def classifier(
             f"the readout reads {readout.sizes['neuroid']} neuroids, the network has {encoder.neuroids}: "
             "they do not belong together"
         )
+    fitted = {"layer": encoder.layers()[-1], "quantity": "response"}
+    for name, own in fitted.items():
+        if surrogate is None and readout.attrs.get(name, own) != own:
+            raise DataError(
+                f"the readout was fitted to the {name} '{readout.attrs[name]}', and the module answers with '{own}'"
+            )
     for name, values in [
         *encoder.state_dict().items(),
         *((n, readout[n]) for n in ("readout_weights", "readout_bias")),

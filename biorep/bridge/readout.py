@@ -24,7 +24,7 @@ from biorep.networks.base import readout_dataset, set_report
 from biorep.nn.loss import Forward
 from biorep.nn.schedule import Schedule
 from biorep.nn.training import Training
-from biorep.schema import check_finite, label_names, require_disjoint, require_splits
+from biorep.schema import label_names, labels_of, require_disjoint, require_splits, responses_of
 
 #: Weights (class, neuroid), bias (class,), training report, warnings.
 Fit = tuple[np.ndarray, np.ndarray, dict[str, Any], list[str]]
@@ -38,7 +38,13 @@ class Readout(Measure):
     on_device: ClassVar[bool] = True
     versions: ClassVar[dict[str, int]] = {"readout": 1, "training": 1}
     columns: ClassVar[tuple[Column, ...]] = (Column("accuracy", "test accuracy", 3, "share of all test images"),)
-    apart: ClassVar[tuple[str, ...]] = ("readout_weights", "readout_bias", "fitted_stimulus_id", "class")
+    apart: ClassVar[tuple[str, ...]] = (
+        "readout_weights",
+        "readout_bias",
+        "fitted_stimulus_id",
+        "class",
+        "neuroid_id",
+    )
 
     kind: Literal["readout"] = "readout"
     source: Literal["auto", "trained", "own", "assignment", "proportion"] = setting(
@@ -134,22 +140,22 @@ class Readout(Measure):
         features, labels = stacked(representation)
         classes = label_names(representation)
         if self.source in ("assignment", "proportion"):
-            result = votes(features, labels, classes, shared=self.source == "proportion")
-            result["fitted_stimulus_id"] = fitted_stimuli(representation)
-            return result
+            return _of(representation, votes(features, labels, classes, shared=self.source == "proportion"))
         if len(np.unique(labels)) < 2:
             raise DataError("a readout needs at least two classes among the training presentations")
         mean = features.mean(0, dtype=np.float64).astype(np.float32)
         centred = features - mean
-        scale = float(np.sqrt(np.mean(np.square(centred, dtype=np.float32), dtype=np.float64)))
-        if not scale > 0:
+        if not (features != features[0]).any():
             raise DataError("all responses are equal: the network does not tell any two images apart")
+        largest = float(np.abs(centred).max())
+        if not 1e-15 < largest < 1e15:
+            raise DataError(f"responses vary by {largest:.0e} about the mean, beyond what 32-bit numbers bear: rescale")
+        scale = float(np.sqrt(np.mean(np.square(centred, dtype=np.float32), dtype=np.float64)))
         centred /= np.float32(scale)
         solve = self._lbfgs if self.optimiser == "lbfgs" else self._adam
         weights, bias, report, warnings = solve(centred, labels, len(classes), seed, context or RunContext())
         raw = weights / scale
-        result = readout_dataset(raw, bias - raw @ mean.astype(np.float64), classes)
-        result["fitted_stimulus_id"] = fitted_stimuli(representation)
+        result = _of(representation, readout_dataset(raw, bias - raw @ mean.astype(np.float64), classes))
         result.attrs["neuroids"] = features.shape[1]
         set_report(result, report, warnings)
         return result
@@ -225,6 +231,15 @@ def votes(features: np.ndarray, labels: np.ndarray, classes: list[str], *, share
     return result
 
 
+def _of(representation: xr.Dataset, readout: xr.Dataset) -> xr.Dataset:
+    """Return a readout with what it was fitted to: stimuli, neuroids, layer and quantity."""
+    readout["fitted_stimulus_id"] = fitted_stimuli(representation)
+    if "neuroid_id" in representation.coords:
+        readout = readout.assign_coords(neuroid_id=representation["neuroid_id"].variable)
+    names = ("layer", "quantity")
+    return readout.assign_attrs({name: representation.attrs[name] for name in names if name in representation.attrs})
+
+
 def fitted_stimuli(representation: xr.Dataset) -> xr.Variable:
     """Return the stimuli of a representation, once each."""
     stimuli = np.unique(representation["stimulus_id"].values)
@@ -263,23 +278,43 @@ class _Ridge:
 
 def stacked(representation: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return features (sample, neuroid) float32 and labels (sample,); repeats become samples of their own."""
-    response = representation["response"]
-    check_finite(response.values, "response")
-    labels = representation["label"].values.astype(np.int64)
-    if "repeat" in response.dims:
-        response = response.transpose("repeat", "presentation", "neuroid")
-        labels = np.tile(labels, response.sizes["repeat"])
+    response = responses_of(representation, mean=False)
+    labels = np.tile(labels_of(representation), response.sizes.get("repeat", 1))
     return response.values.reshape(-1, response.sizes["neuroid"]).astype(np.float32), labels
 
 
 def predict(readout: xr.Dataset, representation: xr.Dataset) -> np.ndarray:
-    """Return the predicted class of each presentation; with repeats, of the mean logits over them."""
-    response = representation["response"]
-    if "repeat" in response.dims:
-        response = response.mean("repeat")
-    values = response.transpose("presentation", "neuroid").values
+    """Return the predicted class of each presentation; with repeats, of the mean logits over them.
+
+    Raises
+    ------
+    DataError
+        If the responses are of other neuroids, or of another layer or quantity, than those that the readout reads.
+    NumericalError
+        If a response is NaN or infinite.
+    """
+    values = responses_of(representation).values
+    if values.shape[1] != readout.sizes["neuroid"]:
+        raise DataError(f"the readout reads {readout.sizes['neuroid']} neuroids, the responses are {values.shape[1]}")
+    for name in ("layer", "quantity"):
+        if (one := readout.attrs.get(name)) != (other := representation.attrs.get(name)) and one and other:
+            raise DataError(f"the readout was fitted to the {name} '{one}', and these are responses of '{other}'")
+    if {"neuroid_id"} <= set(readout.coords) & set(representation.coords) and not np.array_equal(
+        readout["neuroid_id"], representation["neuroid_id"]
+    ):
+        raise DataError("the readout was fitted to other neuroids, or to these in another order: see `neuroid_id`")
     logits = values @ readout["readout_weights"].values.T + readout["readout_bias"].values
     return np.asarray(logits.argmax(1))
+
+
+def _places(readout: xr.Dataset, representation: xr.Dataset) -> np.ndarray:
+    """Return the labels of a representation as places among the classes of a readout: they are matched by name."""
+    names, classes = label_names(representation), [str(name) for name in readout["class"].values]
+    labels = labels_of(representation)
+    if unknown := sorted({names[label] for label in np.unique(labels)} - set(classes)):
+        raise DataError(f"the readout has no class '{unknown[0]}'; it has {', '.join(classes)}")
+    place = np.array([classes.index(name) if name in classes else -1 for name in names])
+    return np.asarray(place[labels])
 
 
 def score(readout: xr.Dataset, representation: xr.Dataset, *, allow_seen: bool = False) -> xr.DataArray:
@@ -295,11 +330,13 @@ def score(readout: xr.Dataset, representation: xr.Dataset, *, allow_seen: bool =
     ------
     SplitError
         If a stimulus was used for fitting and `allow_seen` is not set.
+    DataError, NumericalError
+        See `predict`; and if a label is of a class that the readout does not know. Classes are matched by name.
     """
     if not allow_seen and "fitted_stimulus_id" in readout:
         seen = readout["fitted_stimulus_id"].values
         require_disjoint(representation["stimulus_id"].values, seen, "scoring of a readout")
-    correct = predict(readout, representation) == representation["label"].values
+    correct = predict(readout, representation) == _places(readout, representation)
     return xr.DataArray(
         correct.astype(np.int8),
         dims="presentation",

@@ -35,7 +35,7 @@ from biorep.contracts import FITTING, Code, Frozen, Given, Images, Measure, Need
 from biorep.errors import ConfigError, DataError
 from biorep.networks.base import flat_images
 from biorep.nn.encoder import Encoder
-from biorep.schema import check_finite, describe, require_disjoint, require_splits
+from biorep.schema import check_finite, describe, require_disjoint, require_splits, responses_of
 
 PARAMETERS = ("log_gain", "offset", "log_sharpness", "log_scale", "log_width", "shift")
 
@@ -274,11 +274,7 @@ def _start(weights: Tensor, images: Tensor, counts: Tensor) -> SurrogateEncoder:
 
 
 def _mean_counts(representation: xr.Dataset) -> np.ndarray:
-    response = representation["response"]
-    check_finite(response.values, "response")
-    if "repeat" in response.dims:
-        response = response.mean("repeat")
-    return response.transpose("presentation", "neuroid").values.astype(np.float32)
+    return responses_of(representation).values.astype(np.float32)
 
 
 def _matching(dataset: xr.Dataset, representation: xr.Dataset) -> np.ndarray:

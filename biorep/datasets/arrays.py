@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biorep.errors import DataError, did_you_mean
-from biorep.schema import SPLITS, check_dataset, check_finite, describe
+from biorep.schema import IMAGE_DIMS, SPLITS, check_dataset, check_finite, describe
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,6 +75,11 @@ def from_arrays(
     """
     import xarray as xr
 
+    if isinstance(images, xr.DataArray):
+        named = [dim for dim in IMAGE_DIMS if dim in images.dims]
+        images = images.transpose(*named) if len(named) == images.ndim else images
+    if isinstance(images, np.ma.MaskedArray) and np.ma.is_masked(images):
+        raise DataError(f"{int(np.ma.getmaskarray(images).sum())} values of the images are masked: fill them first")
     images = np.asarray(images)
     if images.ndim < 2 or len(images) == 0:
         raise DataError(f"images must be (presentation, ...) and not empty, got shape {images.shape}")

@@ -7,7 +7,7 @@ import xarray as xr
 from scipy.spatial.distance import pdist
 
 from biorep.errors import DataError
-from biorep.schema import describe
+from biorep.schema import check_dataset, describe, labels_of, responses_of
 
 
 def within_class_isometry(representation: xr.Dataset, images: xr.Dataset) -> xr.Dataset:
@@ -31,6 +31,8 @@ def within_class_isometry(representation: xr.Dataset, images: xr.Dataset) -> xr.
     ------
     DataError
         If the presentations differ, or no class has three images.
+    NumericalError
+        If a response or a pixel is NaN or infinite.
 
     References
     ----------
@@ -48,12 +50,10 @@ def within_class_isometry(representation: xr.Dataset, images: xr.Dataset) -> xr.
     """
     if not np.array_equal(representation["stimulus_id"].values, images["stimulus_id"].values):
         raise DataError("the responses and the images are not those of the same stimuli in the same order")
-    response = representation["response"]
-    if "repeat" in response.dims:
-        response = response.mean("repeat")
-    responses = response.transpose("presentation", "neuroid").values.astype(np.float64)
+    responses = responses_of(representation).values.astype(np.float64)
+    check_dataset(images)
     pixels = images["image"].values.reshape(len(responses), -1).astype(np.float64)
-    labels = images["label"].values
+    labels = labels_of(images)
     classes = np.unique(labels)
     rows = [_of_class(responses[labels == label], pixels[labels == label]) for label in classes]
     pearson, scale, pairs = map(np.asarray, zip(*rows, strict=True))
@@ -82,6 +82,6 @@ def within_class_isometry(representation: xr.Dataset, images: xr.Dataset) -> xr.
 
 def _of_class(responses: np.ndarray, pixels: np.ndarray) -> tuple[float, float, int]:
     found, given = pdist(responses), pdist(pixels)
-    if len(responses) < 3 or found.std() == 0 or given.std() == 0:
+    if len(responses) < 3 or any(distances.std() <= 1e-12 * distances.mean() for distances in (found, given)):
         return np.nan, np.nan, len(found)
     return float(np.corrcoef(found, given)[0, 1]), float(found.mean() / given.mean()), len(found)

@@ -8,7 +8,6 @@ changes a key. `biorep.lab.perform` makes what is missing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -30,7 +29,7 @@ from biorep.contracts import (
     Result,
     State,
 )
-from biorep.errors import ConfigError, choose
+from biorep.errors import ConfigError, DataError, choose
 from biorep.lab.recipe import Recipe
 from biorep.schema import subset
 from biorep.tables import MEASURES, PROVIDERS
@@ -111,7 +110,10 @@ class Graph:
         name = "dataset/" + "-".join([*_other(other), split, *([] if count is None else [str(count)])])
         if count is None:
             settings = partial(_identity, dataset, split)
-            return self._node(name, "dataset", settings, {}, lambda given: _loaded(dataset, split), stored=False)
+            whole: Node = self._node(
+                name, "dataset", settings, {}, lambda given: _loaded(dataset, split, whole), stored=False
+            )
+            return whole
         parents, make = {"whole": self.images(split, None, other)}, lambda given: subset(given["whole"], count)
         return self._node(name, "dataset", lambda: {"count": count}, parents, make, stored=False)
 
@@ -126,7 +128,7 @@ class Graph:
             "state",
             lambda: network.identity("fit"),
             parents,
-            lambda given: _trained(network, self.recipe.seed, given),
+            partial(_trained, network),
             seed=self.recipe.seed if network.seeded else None,
             engine=lambda: network.engine(self.context),
             own_process=network.own_process,
@@ -168,7 +170,7 @@ class Graph:
         name = self.named("representation/" + "-".join(_parts(need, repeat)))
         settings = {"layer": need.layer, "quantity": need.quantity, **({"repeat": repeat} if repeat else {})}
         stored = name == self.named("representation/test") or network.slow_to_encode
-        answer = partial(_answer, need, repeat or 0, self.recipe.seed)
+        answer = partial(_answer, need, repeat or 0)
         parents = {"network": self.frozen(), "images": self.images(need.split, need.images, need.dataset)}
         return self._node(
             name,
@@ -209,7 +211,10 @@ class Graph:
             raise ConfigError(f"'{name}' needs itself: {' -> '.join([*self.open_, full])}")
         self.open_.append(full)
         try:
-            parents = {label: self.need(need) for label, need in measure.needs(self.recipe).items()}
+            needs = measure.needs(self.recipe)
+            if not isinstance(needs, Mapping):
+                raise ConfigError(f"{type(measure).__name__}.needs returned {needs!r}; it must return {{name: need}}")
+            parents = {label: self.need(need) for label, need in needs.items()}
         except ConfigError as error:
             raise ConfigError(f"'{name}': {error}") from None
         finally:
@@ -301,18 +306,22 @@ def _identity(dataset: Dataset, split: str) -> dict[str, Any]:
     return {**dataset.identity(), "content": dataset.content(), "split": split}
 
 
-def _loaded(dataset: Dataset, split: str) -> xr.Dataset:
-    name = json.dumps(_identity(dataset, split), sort_keys=True)
-    if name not in _IMAGES:
+def _loaded(dataset: Dataset, split: str, node: Node) -> xr.Dataset:
+    if node.key not in _IMAGES:
         while len(_IMAGES) >= MAX_IMAGES:
             _IMAGES.pop(next(iter(_IMAGES)))
-        _IMAGES[name] = dataset.load(split)
-    return _IMAGES[name].copy()
+        images = dataset.load(split)
+        if digest({"kind": "dataset", **_identity(dataset, split)}) != node.key:  # of the files, as they are now
+            raise DataError(f"the files of the dataset '{dataset.name}' have changed since the run began: run it again")
+        _IMAGES[node.key] = images
+    return _IMAGES[node.key].copy()
 
 
-def _trained(network: Network, seed: int, given: Given) -> xr.Dataset:
+def _trained(network: Network, given: Given) -> xr.Dataset:
     watched = {"validation": given["validation"]} if given.has("validation") else {}
-    return network.fit(given["train"], seed=seed, context=given.context, **watched)
+    seed = given.seed if network.seeded else 0  # as in the key: one training for all seeds
+    state = network.fit(given["train"], seed=seed, context=given.context, **watched)
+    return _is_dataset(state, f"{type(network).__name__}.fit")
 
 
 #: Responses that would take more bytes are refused before they are computed.
@@ -324,19 +333,43 @@ MANY_IMAGES = 100
 Answer = Callable[["Given", "xr.Dataset"], Any]
 
 
-def _answer(need: Code, repeat: int, seed: int, given: Given, images: xr.Dataset) -> Any:
+def _answer(need: Code, repeat: int, given: Given, images: xr.Dataset) -> Any:
     """Return the responses to one showing of each image, of one layer or as a tree of all."""
     frozen: FrozenNetwork = given["network"]
+    seed = given.seed if frozen.network.noisy else 0
     asked: dict[str, Any] = {"quantity": need.quantity, "seed": seed, "context": given.context}
     if repeat:
         asked |= {"repeats": 1, "first_repeat": repeat}
     if need.layer != ALL:
-        found = frozen.network.encode(frozen.state, images, layer=need.layer, **asked)
-        return found.isel(repeat=0) if repeat else found
+        return _shown(frozen.network.encode(frozen.state, images, layer=need.layer, **asked), frozen, images, repeat)
     import xarray as xr
 
     every = frozen.network.encode_layers(frozen.state, images, **asked)
-    return xr.DataTree.from_dict({name: one.isel(repeat=0) if repeat else one for name, one in every.items()})
+    return xr.DataTree.from_dict({name: _shown(one, frozen, images, repeat) for name, one in every.items()})
+
+
+def _shown(found: Any, frozen: FrozenNetwork, images: xr.Dataset, repeat: int) -> xr.Dataset:
+    """Return the responses of one repeat; raise unless there is one to each image."""
+    what = f"{type(frozen.network).__name__}.encode"
+    found = _is_dataset(found, what)
+    found = found.isel(repeat=0) if repeat else found
+    for name in ("response", "split"):
+        if name not in found.variables:
+            raise ConfigError(
+                f"{what}: what it returns has no '{name}'; `biorep.networks.base.representation` makes it"
+            )
+    there, shown = found["response"].sizes.get("presentation", 0), images.sizes["presentation"]
+    if there != shown:
+        raise ConfigError(f"{what}: it returned the responses to {there} of {shown} images")
+    return found
+
+
+def _is_dataset(value: Any, what: str) -> xr.Dataset:
+    import xarray as xr
+
+    if not isinstance(value, xr.Dataset):
+        raise ConfigError(f"{what} returned {type(value).__name__}; it must return an xarray.Dataset")
+    return value
 
 
 def _encoded(answer: Answer, given: Given) -> Any:

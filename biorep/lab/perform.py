@@ -16,6 +16,7 @@ from typing import Any
 
 from biorep.config import plain
 from biorep.context import RunContext
+from biorep.errors import ConfigError
 from biorep.lab.graph import Node
 from biorep.lab.store.stages import Stages
 
@@ -137,7 +138,15 @@ class Performer:
         return node.make(Given(node, self, context or self.context))
 
     def _saved(self, node: Node, result: Any, seconds: float) -> Any:
+        import xarray as xr
+
+        if not isinstance(result, xr.Dataset | xr.DataTree):
+            raise ConfigError(
+                f"'{node.name}' made {type(result).__name__}; what is stored must be an xarray.Dataset or DataTree"
+            )
         found = {} if node.numbers is None else node.numbers(result)
+        if not isinstance(found, Mapping):
+            raise ConfigError(f"the numbers of '{node.name}' are {found!r}; they must be {{column: number}}")
         numbers = {name: float(v) if isfinite(v) else str(float(v)) for name, v in found.items()}  # JSON has no inf
         facts = {"numbers": numbers, "warnings": list(json.loads(result.attrs.get("warnings", "[]")))}
         config = {**plain(node.payload), "reference": node.reference}

@@ -143,7 +143,8 @@ def _expand(source: Source, path: Path, every: list[Setting]) -> Plan:
     grid = [_together(source, "grid", {key: values}) for key, values in _mapping(source, "grid").items()]
     axes = [axis for axis in (_cases(source), *grid, _together(source, "zip", _mapping(source, "zip"))) if axis]
     names = _dim_names([dim for axis in axes for dim in axis[0][0]])
-    _refuse_swept(every, [key for axis in axes for _, changes in axis for key, *_ in changes])
+    _refuse_varied_twice(axes)
+    _refuse_swept(every, [change for axis in axes for _, changes in axis for change in changes])
     runs = []
     for combination in itertools.product(*axes):
         document = base
@@ -159,21 +160,59 @@ def _expand(source: Source, path: Path, every: list[Setting]) -> Plan:
         raise ConfigError(
             f"{source.name}: some runs have '{word}' and others '{mixed[0]}'; give it a name in all of them"
         )
-    if len({run.name for run in runs}) < len(runs):
-        raise ConfigError(f"{source.name}: two runs of the plan vary the same keys to the same values")
+    _refuse_equal(runs, source)
     about = {key: str(source.data.get(key, "")) for key in ("about", "reference", "expected", "time")}
     return Plan(source.data["name"], list(names.values()), runs, about)
 
 
-def _refuse_swept(every: list[Setting], swept: list[KeyPath]) -> None:
+def _refuse_varied_twice(axes: list[list[Change]]) -> None:
+    """Refuse two axes that set one key: the later would win, and runs would not be what their labels say."""
+    for one, other in itertools.combinations(axes, 2):
+        for first in (change for _, changes in one for change in changes):
+            for key, _, _, where in (change for _, changes in other for change in changes):
+                if _sets(first, key):
+                    raise ConfigError(
+                        f"{where}: '{_dotted(key)}' is set twice, here and by '{_dotted(first[0])}' ({first[3]}): a "
+                        "plan varies a key once"
+                    )
+
+
+def _refuse_swept(every: list[Setting], varied: list[Setting]) -> None:
     """Refuse overrides of keys that the plan varies: the runs would not be what their labels say."""
     for key, _, _, where in every:
-        for varied in swept:
-            if varied[: len(key)] == key:
+        for setting in varied:
+            if _sets(setting, key):
                 raise ConfigError(
-                    f"{where}: the plan varies '{'.'.join(map(str, varied))}' itself; change it under grid, zip or "
-                    "cases, for example --set grid.seed=[7]"
+                    f"{where}: the plan varies '{_dotted(setting[0])}' itself; change it under grid, zip or cases, for "
+                    "example --set grid.seed=[7]"
                 )
+
+
+def _sets(setting: Setting, key: KeyPath) -> bool:
+    """Return whether a variation says what stands under a key: it sets the key, something in it, or a group with it."""
+    path, value = setting[:2]
+    if path[: len(key)] == key:
+        return True
+    inside = key[len(path) :] if key[: len(path)] == path else None
+    while inside and isinstance(value, dict) and inside[0] in value:
+        value, inside = value[inside[0]], inside[1:]
+    return inside == ()
+
+
+def _refuse_equal(runs: list[Planned], source: Source) -> None:
+    """Refuse runs that are the same experiment, or the same folder: they would be counted as independent."""
+    for what in ("name", "settings"):
+        seen: dict[str, Planned] = {}
+        for run in runs:
+            label = run.coordinates.get("model", "")
+            same = run.name if what == "name" else json.dumps([label, run.recipe.document()], sort_keys=True)
+            if (other := seen.setdefault(same, run)) is not run:
+                both = f"{other.coordinates} and {run.coordinates}"
+                raise ConfigError(f"{source.name}: two runs of the plan have the same {what}: {both}")
+
+
+def _dotted(key: KeyPath) -> str:
+    return ".".join(map(str, key))
 
 
 def _checked(source: Source, path: Path) -> Recipe:

@@ -19,7 +19,7 @@ import numpy as np
 from biorep.config import setting
 from biorep.context import RunContext
 from biorep.contracts import Network, Quantity
-from biorep.errors import ConfigError
+from biorep.errors import ConfigError, DataError
 from biorep.schema import check_dataset, check_finite, describe, presentation_coords
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class DifferentiableNetwork(Network, ABC):
             raise ConfigError(f"'{self.word}' answers without noise: repeats={repeats} would be {repeats} equal copies")
         context = context or RunContext()
         check_dataset(dataset, value_range=self.accepts)
+        check_shape(state, dataset)
         device = context.torch_device()
         encoder = self.module(state).to(device)
         layer, parts = layer_name(layer, encoder.layers()), []
@@ -192,6 +193,13 @@ def flat_images(dataset: xr.Dataset) -> np.ndarray:
     """Return the images as (presentation, input), float32, C order."""
     values = dataset["image"].values
     return np.ascontiguousarray(values.reshape(len(values), -1), dtype=np.float32)
+
+
+def check_shape(state: xr.Dataset, dataset: xr.Dataset) -> None:
+    """Raise `DataError` unless images have the shape of those that a network has learnt from."""
+    learnt = tuple(int(size) for size in np.atleast_1d(state.attrs.get("image_shape", image_shape(dataset))))
+    if learnt != image_shape(dataset):
+        raise DataError(f"the network has learnt from images of the shape {learnt}, these are {image_shape(dataset)}")
 
 
 def image_shape(dataset: xr.Dataset) -> tuple[int, ...]:

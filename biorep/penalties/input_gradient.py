@@ -32,10 +32,12 @@ def input_gradient_penalty(logits: Tensor, inputs: Tensor, labels: Tensor) -> Te
     Raises
     ------
     ConfigError
-        If the inputs do not require a gradient.
+        If the inputs do not require a gradient, or the labels are no classes.
     """
     if not inputs.requires_grad:
         raise ConfigError("the input gradient penalty needs inputs that require a gradient")
+    if labels.shape != (len(logits),) or bool((labels < 0).any()):
+        raise ConfigError(f"labels must be classes, one for each of {len(logits)} presentations")
     loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
     (gradient,) = torch.autograd.grad(loss, inputs, create_graph=True)
     return gradient.square().sum() / len(logits)

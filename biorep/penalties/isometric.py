@@ -57,7 +57,7 @@ def isometric_penalty(
     Raises
     ------
     ConfigError
-        If an option is unknown, the scale is not positive, or the options exclude each other.
+        If an option is unknown, the scale is not positive, the options exclude each other, or the shapes do not fit.
     """
     choose(mode, ("raw", "maxnorm"), "mode")
     choose(reduction, ("all", "pairs"), "reduction")
@@ -65,6 +65,9 @@ def isometric_penalty(
         raise ConfigError(f"scale must be positive, got {scale}")
     if mode == "maxnorm" and reduction == "pairs":
         raise ConfigError("reduction 'pairs' goes with mode 'raw'; maxnorm was published with 'all'")
+    if representation.ndim != 2 or not len(representation) == len(inputs) == len(labels) or labels.ndim != 1:
+        shapes = ", ".join(str(tuple(value.shape)) for value in (representation, inputs, labels))
+        raise ConfigError(f"representation, inputs and labels must be of the same presentations, got {shapes}")
     same = labels[:, None] == labels[None, :]
     same.fill_diagonal_(False)
     pairs = int(same.sum())
@@ -90,7 +93,7 @@ def distances(rows: Tensor) -> Tensor:
     squares = centred.square().sum(1)
     squared = squares[:, None] + squares[None, :] - 2 * centred @ centred.T
     noise = 8 * torch.finfo(rows.dtype).eps * (squares[:, None] + squares[None, :]).detach()
-    apart = squared > noise
+    apart = ~(squared <= noise)  # true for NaN, which must stay one
     apart = apart & ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
     return torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from biorep.config import setting
+from biorep.errors import ConfigError
 from biorep.nn.loss import Forward
 from biorep.penalties.base import BasePenalty, matrices
 
@@ -22,11 +23,18 @@ def bound_singular_values(weights: Sequence[Tensor], *, bound: float = 0.05) -> 
         Contiguous; views of parameters are changed with them.
     bound : float
 
+    Raises
+    ------
+    ConfigError
+        If the bound is negative or no number.
+
     References
     ----------
     Jia, K., Tao, D., Gao, S. & Xu, X. (2017). Improving training of deep neural networks via singular value bounding.
     CVPR.
     """
+    if not 0 <= bound < float("inf"):
+        raise ConfigError(f"bound must be 0 or more, got {bound}")
     with torch.no_grad():
         for matrix in weights:
             left, values, right = torch.linalg.svd(matrix, full_matrices=False)

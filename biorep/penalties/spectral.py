@@ -6,6 +6,7 @@ NeurIPS 33.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
@@ -59,6 +60,8 @@ def spectral_penalty(
         is not that of as many neuroids.
     """
     choose(target, ("anchored", "absolute"), "target")
+    if not math.isfinite(alpha):
+        raise ConfigError(f"alpha must be a number, got {alpha}")
     samples, width = activations.shape
     check_anchor(samples, width, tau, own=basis is None)
     if basis is not None and basis.shape != (width, width):
@@ -71,7 +74,7 @@ def spectral_penalty(
         wanted, start = ordered[tau].detach() * ((tau + 1) / rank) ** alpha, tau + 1
     else:
         wanted, start = rank**-alpha, tau
-    alive = (ordered > 0) & (wanted > 0)
+    alive = ~((ordered <= 0) | (wanted <= 0))  # true for NaN, which must stay one
     excess = torch.where(alive, ordered / torch.where(alive, wanted, 1) - 1, 0)[start:]
     return (excess.square() + excess.clamp_min(0)).sum() / width
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from scipy.sparse.linalg import svds
 from torch import Tensor, nn
 
+from biorep import rng
 from biorep.config import setting
 from biorep.errors import ConfigError
 from biorep.nn.loss import Forward
@@ -33,8 +33,8 @@ def spectral_norm_penalty(
     iterations : int
         Power iterations for each matrix.
     starts : sequence of Tensor, (input,), optional
-        Where the iterations start, for example at the vectors of the last step; overwritten with where they end. Ones
-        by default.
+        Where the iterations start, for example at the vectors of the last step; overwritten with where they end. Drawn
+        by default, the same for all matrices of a width: a fixed direction can be one in which a matrix does nothing.
 
     Raises
     ------
@@ -52,12 +52,18 @@ def spectral_norm_penalty(
         raise ConfigError(f"iterations must be at least 1, got {iterations}")
     total = weights[0].new_zeros(())
     for index, matrix in enumerate(weights):
-        start = torch.ones_like(matrix[0]) if starts is None else starts[index]
+        start = drawn_start(matrix) if starts is None else starts[index]
         left, right = singular_vectors(matrix.detach(), start, iterations)
         if starts is not None:
             starts[index].copy_(right)
         total = total + (left @ matrix @ right).square() / 2
     return total
+
+
+def drawn_start(matrix: Tensor) -> Tensor:
+    """Return a random vector (input,) to start from, the same for all matrices of a width."""
+    drawn = rng.stream(0, "spectral-norm", matrix.shape[1]).standard_normal(matrix.shape[1])
+    return torch.as_tensor(drawn).to(matrix)
 
 
 def singular_vectors(matrix: Tensor, start: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
@@ -78,14 +84,14 @@ def largest_singular_value(matrix: Tensor) -> float:
     if min(values.shape) < SMALL:
         return float(torch.linalg.svdvals(values)[0])
     array = values.numpy()
-    start = np.ones(min(array.shape))
+    start = rng.stream(0, "spectral-norm", min(array.shape)).standard_normal(min(array.shape))
     return float(svds(array, k=1, v0=start, return_singular_vectors=False)[0])
 
 
 class SpectralNormPenalty(BasePenalty):
     """See `spectral_norm_penalty`; one power iteration per step, from the vectors of the last one."""
 
-    versions: ClassVar[Mapping[str, int]] = {"spectral-norm": 1}
+    versions: ClassVar[Mapping[str, int]] = {"spectral-norm": 2}
 
     kind: Literal["spectral-norm"] = "spectral-norm"
     strength: float = setting(0.01, ge=0, description="multiplies half of the sum of squared singular values")
@@ -96,7 +102,7 @@ class SpectralNormPenalty(BasePenalty):
     def prepare(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> list[Tensor]:
         """Return vectors to start from, close to the singular vectors."""
         weights = [matrix.detach() for matrix in self._weights(module)]
-        return [singular_vectors(matrix, torch.ones_like(matrix[0]), 30)[1] for matrix in weights]
+        return [singular_vectors(matrix, drawn_start(matrix), 30)[1] for matrix in weights]
 
     def __call__(self, forward: Forward, prepared: list[Tensor] | None = None) -> Tensor:
         """Return the penalty; the mini-batch does not matter."""

@@ -35,13 +35,14 @@ def spectrum_lines(spectra: Mapping[str, Sequence[xr.Dataset]], *, title: str = 
             ranks = np.arange(1, shares.shape[1] + 1)
             middle = np.exp(np.log(shares).mean(0))
             top = max(top, float(middle[0]))
-            alpha = float(np.mean([float(m["alpha"]) for m in members]))
+            fitted = [m for m in members if np.isfinite(float(m["alpha"]))]  # too few components have no exponent
+            alpha = float(np.mean([float(m["alpha"]) for m in fitted])) if fitted else np.nan
             colour = f"C{index}"
-            axes.plot(ranks, middle, color=colour, label=f"{name}: α = {alpha:.2f}")
+            axes.plot(ranks, middle, color=colour, label=f"{name}: α = {alpha:.2f}" if fitted else name)
             axes.fill_between(ranks, shares.min(0), shares.max(0), color=colour, alpha=0.2, linewidth=0)
-            if "first_rank" in members[0]:
-                last = min(int(members[0]["last_rank"]), len(middle))
-                window = np.arange(int(members[0]["first_rank"]), last + 1)
+            if fitted and "first_rank" in fitted[0]:
+                last = min(int(fitted[0]["last_rank"]), len(middle))
+                window = np.arange(int(fitted[0]["first_rank"]), last + 1)
                 if len(window) < 2:
                     continue
                 inside = np.log(middle[window[0] - 1 : window[-1]])

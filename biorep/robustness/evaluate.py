@@ -19,7 +19,8 @@ from biorep.errors import ConfigError, DataError
 from biorep.robustness.attack import Attack, Problem, random_starts
 from biorep.robustness.critical import LeastNorms, Move, least_norms, tolerances
 from biorep.robustness.fgsm import FGSM
-from biorep.robustness.frozen import device_of, frozen
+from biorep.robustness.frozen import device_of, dtype_of, frozen
+from biorep.robustness.gate import logits_of
 from biorep.robustness.noise import noise_group
 from biorep.robustness.perturbation import Model, Norm
 from biorep.robustness.pgd import PGD
@@ -30,6 +31,7 @@ from biorep.schema import check_dataset, describe, require_disjoint, require_spl
 STANDARD: tuple[Attack, ...] = (FGSM(), PGD())
 LINF = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 L2 = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 6.0)
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 NOISE = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 
@@ -97,7 +99,8 @@ def evaluate(
     Raises
     ------
     ConfigError
-        If a setting is not what it should be, or the model is in training mode or gives no gradients.
+        If a setting is not what it should be, or the model is in training mode, gives no gradients, or answers an image
+        otherwise when it is asked again or beside other images.
     DataError
         If the images have no labels, or images, labels and logits do not fit each other.
     SplitError
@@ -128,6 +131,7 @@ def evaluate(
     with frozen(model, context.torch_device()):
         problem = _problem(model, chosen, prepare, seed, context.torch_device())
         groups = {"/": _root(problem, chosen)}
+        _refuse_unsteady(problem)
         clean, warnings = groups["/"]["clean_correct"].values == 1, []
         for norm, epsilons in grids.items():
             problem = replace(problem, norm=norm, start=random_starts(problem.images, norm, seed))
@@ -212,11 +216,32 @@ def _problem(
 ) -> Problem:
     """Return the problem in L-inf."""
     images = torch.as_tensor(dataset["image"].values).to(device)
+    images = images.to(dtype_of(model) or images.dtype) if images.is_floating_point() else images
     with torch.no_grad():
         images = images if prepare is None else prepare(images)
-    labels = torch.as_tensor(dataset["label"].values).long().to(device)
+    labels = torch.as_tensor(dataset["label"].values).to(device)
+    labels = labels.long() if labels.dtype in INTEGERS else labels  # others are refused with the problem
     low, high = dataset["image"].attrs["value_range"]
     return Problem(model, images, labels, (float(low), float(high)), "linf", random_starts(images, "linf", seed))
+
+
+def _refuse_unsteady(problem: Problem, count: int = 8) -> None:
+    """Refuse a model around dropout, noise or batch norm in training mode: a callable hides them from `frozen`."""
+    images, labels = problem.images[:count], problem.labels[:count]
+    half = (len(images) + 1) // 2
+    with torch.no_grad():
+        whole, again = (logits_of(problem.model, images, labels) for _ in range(2))
+        part = logits_of(problem.model, images[:half], labels[:half])
+    slack = 1e-3 * float(whole[torch.isfinite(whole)].abs().amax()) if torch.isfinite(whole).any() else 0.0
+    if not torch.allclose(whole, again, rtol=0, atol=slack):
+        why = "answers the same images differently each time: dropout or noise?"
+    elif not torch.allclose(whole[:half], part, rtol=0, atol=slack):
+        why = "answers an image otherwise when other images are shown with it: batch norm in training mode?"
+    else:
+        return
+    raise ConfigError(
+        f"the model {why} Call eval() on the module inside, or fix what it draws: nothing can be measured"
+    )
 
 
 def _root(problem: Problem, dataset: xr.Dataset) -> xr.Dataset:

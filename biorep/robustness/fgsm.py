@@ -47,7 +47,7 @@ def fgsm(
     ----------
     Goodfellow, Shlens & Szegedy (2015), arXiv:1412.6572.
     """
-    check_call(images, labels, epsilon=epsilon, norm=norm, bounds=bounds, loss=loss)
+    check_call(model, images, labels, epsilon=epsilon, norm=norm, bounds=bounds, loss=loss)
     gradient, _ = gradient_and_logits(model, images, labels, loss)
     return (images + per_image(epsilon, images) * direction(gradient, norm)).clamp(*bounds)
 

@@ -23,6 +23,12 @@ def device_of(model: Model) -> str:
     return str(next(iter(places), "cpu"))
 
 
+def dtype_of(model: Model) -> torch.dtype | None:
+    """Return what numbers a module computes with, by its first parameter; None for any other callable."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    return next((parameter.dtype for parameter in parameters if parameter.is_floating_point()), None)
+
+
 @contextmanager
 def frozen(model: Model, device: str) -> Iterator[None]:
     """Freeze a module's parameters and keep it on a device; afterwards all is as it was.
@@ -32,15 +38,10 @@ def frozen(model: Model, device: str) -> Iterator[None]:
     ConfigError
         If a part of it is in training mode: dropout and batch statistics would change its answers.
     """
+    refuse_training(model)
     if not isinstance(model, nn.Module):
         yield
         return
-    training = next((name or "the whole model" for name, part in model.named_modules() if part.training), None)
-    if training is not None:
-        raise ConfigError(
-            f"the model is in training mode ({training}), where dropout and batch norm answer otherwise than in use. "
-            "Call model.eval() first."
-        )
     home = device_of(model)
     required = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
@@ -50,6 +51,16 @@ def frozen(model: Model, device: str) -> Iterator[None]:
         model.to(home)
         for parameter, was in required:
             parameter.requires_grad_(was)
+
+
+def refuse_training(model: Model) -> None:
+    """Raise `ConfigError` if a part of a module is in training mode."""
+    parts = model.named_modules() if isinstance(model, nn.Module) else ()
+    if names := [name or "the whole model" for name, part in parts if part.training]:
+        raise ConfigError(
+            f"the model is in training mode ({names[0]}), where dropout and batch norm answer otherwise than in use. "
+            "Call model.eval() first."
+        )
 
 
 def _places(model: Model) -> set[torch.device]:

@@ -12,27 +12,39 @@ import torch
 from torch import Tensor
 
 from biorep.errors import ConfigError, DataError, NumericalError, choose
+from biorep.robustness.frozen import refuse_training
 from biorep.robustness.perturbation import Bounds, Loss, Model, Norm
 
 
 def check_call(
-    images: Tensor, labels: Tensor, *, epsilon: float | Tensor, norm: str, bounds: Bounds, loss: str | None = None
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float | Tensor,
+    norm: str,
+    bounds: Bounds,
+    loss: str,
 ) -> None:
     """Check what a plain attack is called with.
 
     Raises
     ------
     ConfigError
-        If a word is unknown, an epsilon is negative or no number, or the bounds are no interval.
+        If a word is unknown, an epsilon is negative or no number, the bounds are no interval, or the model is in
+        training mode.
     DataError
-        If images lie outside the bounds, or labels do not belong to them.
+        If images are no floating-point tensor or lie outside the bounds, or labels do not belong to them.
     NumericalError
         If images are NaN or infinite.
     """
     check_problem(images, labels, norm=norm, bounds=bounds)
-    if loss is not None:
-        choose(loss, get_args(Loss), "loss")
-    radii = torch.as_tensor(epsilon)
+    choose(loss, get_args(Loss), "loss")
+    refuse_training(model)
+    try:
+        radii = torch.as_tensor(epsilon, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise ConfigError(f"epsilon must be a number, or one for each image, got {epsilon!r}") from None
     if not bool(((radii >= 0) & torch.isfinite(radii)).all()):
         raise ConfigError(f"epsilon must be finite and not negative, got {epsilon}")
     if radii.ndim and radii.shape != (len(images),):
@@ -42,14 +54,30 @@ def check_call(
 def check_problem(images: Tensor, labels: Tensor, *, norm: str, bounds: Bounds) -> None:
     """Check images, (presentation, ...), and labels, (presentation,); see `check_call`."""
     choose(norm, get_args(Norm), "norm")
-    low, high = bounds
+    for name, value in {"images": images, "labels": labels}.items():
+        if not isinstance(value, Tensor):
+            raise DataError(f"{name} must be a torch tensor, got {type(value).__name__}; torch.as_tensor makes one")
+    if not images.is_floating_point():
+        raise DataError(f"images must be floating-point numbers, got {images.dtype}; convert and scale them first")
+    try:
+        low, high = bounds
+    except (TypeError, ValueError):
+        raise ConfigError(f"bounds must be (smallest, largest allowed value), got {bounds!r}") from None
     if not low < high:  # false for NaN as well
         raise ConfigError(f"bounds must be the smallest and the largest allowed value, got ({low:g}, {high:g})")
-    if labels.shape != (len(images),) or labels.is_floating_point():
+    if labels.shape != (len(images),) or labels.is_floating_point() or labels.dtype == torch.bool:
         raise DataError(
             f"labels must be integers, one for each of {len(images)} images; got {labels.dtype} {tuple(labels.shape)}"
         )
     check_images(images, bounds, "images")
+
+
+def check_start(start: Tensor, images: Tensor) -> None:
+    """Check starting points in the unit ball: shaped like the images, and finite."""
+    if start.shape != images.shape:
+        raise DataError(f"start has the shape {tuple(start.shape)}, the images {tuple(images.shape)}")
+    if not bool(torch.isfinite(start).all()):
+        raise NumericalError("start: values are NaN or infinite")
 
 
 def check_images(images: Tensor, bounds: Bounds, what: str) -> None:

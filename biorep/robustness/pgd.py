@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from biorep.config import setting
+from biorep.errors import ConfigError
 from biorep.robustness.attack import Attack, Problem, zero_gradients
-from biorep.robustness.gate import check_call, logits_of
+from biorep.robustness.gate import check_call, check_start, logits_of
 from biorep.robustness.loss import gradient_and_logits, margin
 from biorep.robustness.perturbation import Bounds, Loss, Model, Norm, direction, per_image, project
 
@@ -59,7 +60,11 @@ def pgd(
     ----------
     Madry et al. (2018), arXiv:1706.06083; Carlini & Wagner (2017), arXiv:1608.04644 (margin loss).
     """
-    check_call(images, labels, epsilon=epsilon, norm=norm, bounds=bounds, loss=loss)
+    check_call(model, images, labels, epsilon=epsilon, norm=norm, bounds=bounds, loss=loss)
+    if steps < 1 or not (relative_step is None or 0 < relative_step < float("inf")):
+        raise ConfigError(f"steps must be at least 1 and relative_step positive, got {steps} and {relative_step}")
+    if start is not None:
+        check_start(start, images)
     radius = per_image(epsilon, images)
     point = images if start is None else project(images + radius * start, images, radius, norm, bounds)
     best, smallest = images, torch.full((len(images),), torch.inf, dtype=images.dtype, device=images.device)

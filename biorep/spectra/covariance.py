@@ -13,8 +13,8 @@ import scipy.linalg
 import scipy.linalg.blas
 import xarray as xr
 
-from biorep.errors import DataError
-from biorep.schema import check_finite, describe
+from biorep.errors import ConfigError, DataError
+from biorep.schema import check_finite, describe, responses_of
 from biorep.spectra.estimator import Estimator
 
 ROWS = 2000  # centred at once: enough for the full speed of the matrix product
@@ -44,6 +44,8 @@ def eigenspectrum(representation: xr.Dataset | xr.DataArray, *, ddof: int = 1) -
         If a response is NaN or infinite.
     DataError
         If there are fewer than two presentations or nothing varies.
+    ConfigError
+        If `ddof` leaves no degree of freedom.
 
     References
     ----------
@@ -56,18 +58,16 @@ def eigenspectrum(representation: xr.Dataset | xr.DataArray, *, ddof: int = 1) -
     >>> [round(float(value), 3) for value in eigenspectrum(x).eigenvalue]
     [2.667, 0.667]
     """
-    response = representation["response"] if isinstance(representation, xr.Dataset) else representation
-    if "repeat" in response.dims:
-        response = response.mean("repeat", dtype=np.float64)
-    values = response.transpose("presentation", "neuroid").values
-    check_finite(values, "response")
+    values = responses_of(representation).values
     n, d = values.shape
     if n < 2:
         raise DataError(f"a covariance needs at least two presentations, got {n}")
-    eigenvalues, method = _eigenvalues(values, n - ddof)
+    if not 0 <= ddof < n:
+        raise ConfigError(f"ddof must be 0 or more and less than the {n} presentations, got {ddof}")
     silent = int((values.max(0) == values.min(0)).sum())
-    if not eigenvalues[0] > 0:
+    if silent == d:
         raise DataError(f"none of the {d} neuroids varies over the {n} presentations: there is no spectrum")
+    eigenvalues, method = _eigenvalues(values, n - ddof)
     result = xr.Dataset(
         {
             "eigenvalue": ("component", eigenvalues),
@@ -155,6 +155,10 @@ class StreamedCovariance:
 
     def add(self, values: np.ndarray) -> None:
         """Take in rows (row, width)."""
+        if values.ndim != 2 or values.shape[1] != len(self.sum):
+            raise DataError(f"rows must be (row, {len(self.sum)}), got the shape {values.shape}")
+        if not len(values):
+            return
         if self.shift is None:
             self.shift = values.mean(0, dtype=np.float64)
         for start in range(0, len(values), ROWS):

@@ -7,13 +7,13 @@ window and weights cannot be compared with anything.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import numpy as np
 import xarray as xr
 
-from biorep.errors import ConfigError, DataError
-from biorep.schema import describe
+from biorep.errors import ConfigError, DataError, choose
+from biorep.schema import check_finite, describe
 from biorep.tables import CONVENTIONS
 
 Weight = Literal["1/rank", "none"]
@@ -81,7 +81,10 @@ def fit_powerlaw(
     ConfigError
         If a convention and one of its parts are both given, or the window is empty.
     DataError
-        If the spectrum offers fewer than 20 ranks and no window was asked for.
+        If the spectrum offers fewer than 20 ranks and no window was asked for, or its eigenvalues are not in the order
+        of their ranks from 1 on.
+    NumericalError
+        If an eigenvalue is NaN or infinite; NaN at the end, where spectra of other lengths stood beside it, is cut off.
 
     References
     ----------
@@ -90,7 +93,18 @@ def fit_powerlaw(
     given = [
         n for n, v in {"first": first, "last": last, "weight": weight, "negative": negative}.items() if v is not None
     ]
-    values = spectrum["eigenvalue"].values
+    if weight is not None:
+        choose(weight, get_args(Weight), "weight")
+    if negative is not None:
+        choose(negative, get_args(Negative), "policy for values that are not positive")
+    for name, value in {"first": first, "last": last}.items():
+        if (
+            value is not None
+            and value != "auto"
+            and (isinstance(value, bool) or not isinstance(value, int | np.integer))
+        ):
+            raise ConfigError(f"{name} must be a rank, a whole number, got {value!r}")
+    values = eigenvalues_of(spectrum)
     limit = len(values)
     rank = int(spectrum["numerical_rank"]) if "numerical_rank" in spectrum else limit
     if convention is not None:
@@ -100,7 +114,8 @@ def fit_powerlaw(
         start, stop = rule.first, min(rule.last, limit - 2)
         weight, negative, label = rule.weight, rule.negative, convention
     else:
-        start, weight, negative = first or 11, weight or "1/rank", negative or "abs"
+        start = 11 if first is None else first
+        weight, negative = weight or "1/rank", negative or "abs"
         automatic = last in (None, "auto")
         stop = int(last) if not automatic else _automatic_end(spectrum, rank)  # type: ignore[arg-type]
         if automatic and first is None and stop - start + 1 < SMALLEST_WINDOW:
@@ -118,6 +133,35 @@ def fit_powerlaw(
     fit = _fitted(values[start - 1 : len(ranks) + start - 1], ranks, weight, negative, label)
     fit["n_beyond_rank"] = stop - int(ranks[-1])
     return describe(fit, {"n_beyond_rank": ("ranks of the window beyond the numerical rank, left out", "1")})
+
+
+def eigenvalues_of(spectrum: xr.Dataset) -> np.ndarray:
+    """Return the eigenvalues of one spectrum, (component,), the largest first; estimates may be out of order after it.
+
+    Raises
+    ------
+    DataError, NumericalError
+        See `fit_powerlaw`.
+    """
+    eigenvalue = spectrum["eigenvalue"]
+    if eigenvalue.dims != ("component",):
+        raise DataError(
+            f"a fit takes one spectrum, eigenvalue(component), got {eigenvalue.dims}: select the others first"
+        )
+    values = np.asarray(eigenvalue.values, dtype=np.float64)
+    there = np.flatnonzero(~np.isnan(values))
+    values = values[: there[-1] + 1 if len(there) else 0]
+    check_finite(values, "eigenvalue")
+    ranks = (
+        spectrum["component"].values[: len(values)] if "component" in spectrum.coords else np.arange(len(values)) + 1
+    )
+    if not len(values) or not np.array_equal(ranks, np.arange(1, len(values) + 1)):
+        raise DataError(
+            "the spectrum does not begin at rank 1: fit it whole, and name the window with first= and last="
+        )
+    if values[0] < values.max():
+        raise DataError("the eigenvalues are not in descending order: the first is not the largest")
+    return values
 
 
 def _automatic_end(spectrum: xr.Dataset, rank: int) -> int:
@@ -198,6 +242,8 @@ def powerlaw_deviation(
 
     Raises
     ------
+    ConfigError
+        If a rank is less than 1, or `last` less than `first`.
     DataError
         If the spectrum ends before `last`, or an eigenvalue up to there is not positive.
 
@@ -208,7 +254,9 @@ def powerlaw_deviation(
     >>> powerlaw_deviation(spectrum, first=11, last=20) < 1e-12
     True
     """
-    eigenvalues = spectrum["eigenvalue"].values
+    if not (1 <= first <= last and anchor >= 1):
+        raise ConfigError(f"ranks count from 1: first {first}, last {last}, anchor {anchor}")
+    eigenvalues = eigenvalues_of(spectrum)
     needed = max(last, anchor)
     if len(eigenvalues) < needed or not (eigenvalues[:needed] > 0).all():
         good = int((eigenvalues > 0).sum())

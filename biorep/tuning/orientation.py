@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from biorep.errors import DataError
-from biorep.schema import check_finite, describe
+from biorep.schema import describe, responses_of
 
 COORDINATES = ("orientation", "frequency", "phase")
 #: Below this selectivity the preferred orientation is rounding error.
@@ -109,11 +109,7 @@ def _response(representation: xr.Dataset) -> xr.DataArray:
             f"the representation has no coordinate {', '.join(map(repr, missing))} along presentation (it has "
             f"{', '.join(along) or 'none'}). Tuning is measured with gratings: encode biorep.datasets.gratings()."
         )
-    response = representation["response"]
-    if "repeat" in response.dims:
-        response = response.mean("repeat", dtype=np.float64)
-    response = response.transpose("presentation", "neuroid").astype(np.float64)
-    check_finite(response.values, "response")
+    response = responses_of(representation).astype(np.float64)
     if response.size == 0:
         raise DataError(f"the representation is empty: {dict(response.sizes)}")
     if (smallest := float(response.min())) < 0:

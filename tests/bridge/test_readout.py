@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
 
 import biorep
 from biorep import datasets
-from biorep.bridge import Readout, predict, score
-from biorep.errors import DataError, SplitError
+from biorep.bridge import Readout, classifier, predict, score
+from biorep.errors import DataError, NumericalError, SplitError
 from biorep.networks.base import representation
 
 
@@ -153,3 +155,72 @@ def test_assignment_lets_neuroids_vote_for_the_class_they_answer_most_to():
         shared["readout_weights"].values, [[1, 1 / 9, 1 / 7, 0], [0, 8 / 9, 6 / 7, 0]], rtol=1e-6
     )
     assert shared["readout_bias"].values.tolist() == [0, 0]
+
+
+# ------------------------------------------------------------------------------------------- what would lie in silence
+
+
+def test_dims_are_read_by_their_names(coded):
+    turned = coded["train"].transpose("neuroid", "presentation")
+    _assert_close(Readout().fit(turned), Readout().fit(coded["train"]), 1e-6)
+
+
+@pytest.fixture(scope="module")
+def fitted(coded):
+    return Readout().fit(coded["train"])
+
+
+def _with(data, name, values):
+    return data.assign({name: (data[name].dims, values, data[name].attrs)})
+
+
+@pytest.mark.parametrize("place", [(slice(0, 5),), (slice(None), 3)])
+def test_responses_that_are_no_numbers_are_not_scored(coded, fitted, place):
+    values = coded["test"]["response"].values.copy()
+    values[place] = np.nan
+    with pytest.raises(NumericalError, match="'response' holds"):
+        score(fitted, _with(coded["test"], "response", values))
+    repeats = xr.concat([coded["test"], _with(coded["test"], "response", values)], "repeat", data_vars=["response"])
+    with pytest.raises(NumericalError):  # a mean would pass over those of one repeat
+        score(fitted, repeats)
+
+
+def test_classes_are_matched_by_name(coded, fitted):
+    test = coded["test"]
+    names = json.loads(test["label"].attrs["class_names"])
+    turned = _with(test, "label", len(names) - 1 - test["label"].values)
+    turned["label"].attrs["class_names"] = json.dumps(names[::-1])
+    assert score(fitted, turned).equals(score(fitted, test))
+    turned["label"].attrs["class_names"] = json.dumps([*names[:-1], "ten"])
+    with pytest.raises(DataError, match="the readout has no class 'ten'"):
+        score(fitted, turned)
+
+
+@pytest.mark.parametrize("labels", [lambda x: x + 0.6, lambda x: np.where(x < 5, x, -100), lambda x: x + 10])
+def test_labels_that_are_no_classes_are_refused(coded, labels):
+    with pytest.raises(DataError, match="labels"):
+        Readout().fit(_with(coded["train"], "label", labels(coded["train"]["label"].values)))
+
+
+def test_other_neuroids_layers_and_quantities_are_refused(coded, fitted, digits):
+    with pytest.raises(DataError, match="other neuroids, or to these in another order"):
+        score(fitted, coded["test"].isel(neuroid=slice(None, None, -1)))
+    with pytest.raises(DataError, match="the readout reads 40 neuroids, the responses are 39"):
+        score(fitted, coded["test"].isel(neuroid=slice(39)))
+    network = biorep.network("mlp", hidden=[20, 20], epochs=1, evaluate=0)
+    state = network.fit(digits["train"], seed=0)
+    first = Readout().fit(network.encode(state, digits["train"], layer="hidden_1"))
+    with pytest.raises(DataError, match="fitted to the layer 'hidden_1', and these are responses of 'hidden_2'"):
+        score(first, network.encode(state, digits["test"]))
+    with pytest.raises(DataError, match="fitted to the layer 'hidden_1', and the module answers with 'hidden_2'"):
+        classifier(network, state, first)
+    before = Readout().fit(network.encode(state, digits["train"], quantity="preactivation"))
+    with pytest.raises(DataError, match="fitted to the quantity 'preactivation', and the module answers with 'respo"):
+        classifier(network, state, before)
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_responses_beyond_32_bits_are_refused(coded, factor):
+    values = coded["train"]["response"].values.astype(float) * factor
+    with pytest.raises(DataError, match="beyond what 32-bit numbers bear"):
+        Readout().fit(_with(coded["train"], "response", values))

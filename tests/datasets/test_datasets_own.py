@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 from PIL import Image
 
+import biorep
 from biorep import datasets
 from biorep.atomic import sha256
 from biorep.config import digest
@@ -71,6 +72,29 @@ def test_dims_of_an_image(shape, dims):
     data = datasets.from_arrays(np.zeros((5, *shape)))
     assert data["image"].dims == ("presentation", *dims)
     assert data["image"].shape == (5, *shape)
+
+
+def test_named_dims_are_read_by_their_names():
+    images = np.random.default_rng(0).random((5, 4, 3))
+    named = xr.DataArray(images, dims=("presentation", "row", "column"))
+    plain = datasets.from_arrays(images)
+    for order in (("row", "column", "presentation"), ("presentation", "column", "row")):
+        assert datasets.from_arrays(named.transpose(*order)).identical(plain)
+
+
+def test_masked_values_are_refused():
+    with pytest.raises(DataError, match="3 values of the images are masked: fill them first"):
+        datasets.from_arrays(np.ma.masked_less(np.arange(8.0).reshape(2, 2, 2) / 8, 0.3))
+
+
+@pytest.mark.parametrize("kind", ["random-features", "mlp"])
+def test_images_of_another_shape_with_as_many_values_are_refused(kind):
+    images = datasets.from_arrays(np.random.default_rng(0).random((12, 4, 4)), np.arange(12) % 2)
+    network = biorep.network(kind, **({"units": 5} if kind == "random-features" else {"hidden": [5], "epochs": 1}))
+    state = network.fit(images, seed=0)
+    other = datasets.from_arrays(images["image"].values.reshape(12, 2, 8), np.arange(12) % 2)
+    with pytest.raises(DataError, match=r"has learnt from images of the shape \(4, 4\), these are \(2, 8\)"):
+        network.encode(state, other)
 
 
 def test_labels_names_and_splits_are_attached():

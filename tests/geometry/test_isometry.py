@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import ortho_group, pearsonr
 
 from biorep import datasets
-from biorep.errors import DataError
+from biorep.errors import DataError, NumericalError
 from biorep.geometry import within_class_isometry
 from biorep.networks.base import representation
 
@@ -60,3 +60,25 @@ def test_other_stimuli_are_refused(images):
     code = shown(images, np.zeros((30, 2)))
     with pytest.raises(DataError, match="not those of the same stimuli"):
         within_class_isometry(code, images.isel(presentation=slice(None, None, -1)))
+
+
+def test_nan_is_refused_in_any_class(images):
+    found = shown(images, np.random.default_rng(0).random((30, 5)))
+    found["response"][4, 2] = np.nan
+    with pytest.raises(NumericalError, match="'response' holds 1 values"):
+        within_class_isometry(found, images)
+
+
+def test_equal_distances_have_no_correlation(images):
+    """Corners of a simplex: all distances are the root of two, up to rounding."""
+    with pytest.raises(DataError, match="none of the 3 classes"):
+        within_class_isometry(shown(images, np.eye(30)), images)
+
+
+def test_images_are_read_by_the_names_of_their_dims(images):
+    found = shown(images, np.random.default_rng(0).random((30, 5)))
+    turned = images.transpose("row", "column", "presentation")
+    with pytest.raises(DataError, match="first dim 'presentation'"):
+        within_class_isometry(found, turned)
+    with pytest.raises(DataError, match=r"use dataset.transpose\('presentation', 'row', 'column'\)"):
+        within_class_isometry(found, images.transpose("presentation", "column", "row"))

@@ -374,7 +374,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 RECIPES["sailnet"] |= {
-    "dataset": {"name": "natural-patches", "limit": 40},
+    "dataset": {"name": "natural-patches", "source": "photographs", "limit": 40},
     "readout": None,
     "tuning": {"gratings": {"name": "gratings"}},
 }

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 
+import numpy as np
 import pytest
+import torch
+import xarray as xr
 
 import biorep
-from biorep.errors import ConfigError, StoreError
+from biorep.errors import ConfigError, DataError, StoreError
 from biorep.lab import batch
 from biorep.lab.report.page import write_report
+from biorep.lab.report.rows import by_network
 from biorep.lab.store import Stages, collect, read_plan, status
 from biorep.lab.store.runs import write_run
 
@@ -237,6 +241,130 @@ def test_modules_of_one_name_in_two_folders_are_refused(tmp_path):
     plan = own_plan(tmp_path, {"one": "d1/mine.py:Mean1", "two": "d2/mine.py:Mean2"})
     with pytest.raises(ConfigError, match="imports the module 'twin' beside it, and another module 'twin'"):
         batch.read(plan)
+
+
+def test_a_change_behind_a_module_that_stays_as_it_is_is_seen_at_once(tmp_path):
+    """mine.py imports a value from `chain`, which imports it from `end`; and a package takes it from inside itself."""
+    (tmp_path / "chain.py").write_text("from end import V\n")
+    (tmp_path / "mine.py").write_text(MEAN.format(NAME="", FILES=(), BODY="from chain import V; value = V"))
+    (tmp_path / "box").mkdir()
+    (tmp_path / "box" / "__init__.py").write_text("from .deep import V\n")
+    (tmp_path / "packed.py").write_text("from box import V\n" + MEAN.format(NAME="Two", FILES=(), BODY="value = V"))
+    for number in (1.0, 2.0, 1.0):
+        (tmp_path / "end.py").write_text(f"V = {number}\n")
+        (tmp_path / "box" / "deep.py").write_text(f"V = {number}\n")
+        record, _ = run(own_plan(tmp_path, {"mine": "mine.py:Mean", "two": "packed.py:MeanTwo"}), tmp_path / "out")
+        assert (value(record.folder, "mine"), value(record.folder, "two")) == (number, number)
+
+
+def test_data_that_a_file_reads_when_it_is_loaded_is_read_again(tmp_path):
+    read = "import pathlib\nV = float((pathlib.Path(__file__).parent / 'v.txt').read_text())\n"
+    (tmp_path / "mine.py").write_text(read + MEAN.format(NAME="", FILES=("v.txt",), BODY="value = V"))
+    for number in (1.0, 2.0, 1.0):
+        (tmp_path / "v.txt").write_text(f"{number}")
+        record, _ = run(own_plan(tmp_path, {"mine": "mine.py:Mean"}), tmp_path / "out")
+        assert value(record.folder, "mine") == number
+    (tmp_path / "mine.py").write_text(MEAN.format(NAME="", FILES="'v.txt'", BODY="value = 1"))
+    with pytest.raises(ConfigError, match=r"Mean.files is the text 'v.txt'; write a tuple"):
+        batch.read(own_plan(tmp_path, {"mine": "mine.py:Mean"}))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return {'value': 1.0}", "'mine' made dict; what is stored must be an xarray.Dataset or DataTree"),
+        ("return None", "'mine' made NoneType"),
+    ],
+)
+def test_what_a_user_s_measure_returns_is_checked(tmp_path, body, message):
+    (tmp_path / "mine.py").write_text(MEAN.format(NAME="", FILES=(), BODY=body))
+    with pytest.raises(ConfigError, match=message):
+        run(own_plan(tmp_path, {"mine": "mine.py:Mean"}), tmp_path / "out")
+
+
+NETWORK = """
+import numpy as np
+import xarray as xr
+from biorep.contracts import Network
+from biorep.networks.base import representation
+
+class Net(Network):
+    kind: str = "net"
+    seeded = False
+
+    def fit(self, dataset, *, seed, context=None):
+        return {STATE}
+
+    def encode(self, state, dataset, *, seed=0, context=None, **rest):
+        images = dataset.isel(presentation=slice(0, {SHOWN}))
+        return representation(images["image"].values.reshape(images.sizes["presentation"], -1), images,
+                              quantity="response", kind="net")
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "shown", "message"),
+    [
+        ("xr.Dataset()", 20, "Net.encode: it returned the responses to 20 of 40 images"),
+        ("{'a': 1}", None, "Net.fit returned dict; it must return an xarray.Dataset"),
+    ],
+)
+def test_what_a_user_s_network_returns_is_checked(tmp_path, state, shown, message):
+    (tmp_path / "net.py").write_text(NETWORK.format(STATE=state, SHOWN=shown))
+    with pytest.raises(ConfigError, match=message):
+        run(network_plan(tmp_path), tmp_path / "out")
+
+
+def network_plan(tmp_path):
+    plan = own_plan(tmp_path, {})
+    plan.write_text(plan.read_text().replace("{kind: pixels}", '{kind: "net.py:Net"}').replace("[0]", "[3, 4]"))
+    return plan
+
+
+def test_a_network_that_says_it_draws_nothing_gets_no_seed(tmp_path):
+    """One training serves all seeds, so it must not be the training of the first of them."""
+    state = "xr.Dataset({'w': ((), float(seed), {'long_name': 'seed', 'units': '1'})})"
+    (tmp_path / "net.py").write_text(NETWORK.format(STATE=state, SHOWN=None))
+    record, _ = run(network_plan(tmp_path), tmp_path / "out")
+    assert len({one.stages["state"] for one in record.runs}) == 1
+    assert float(xr.open_dataset(biorep.open(record.folder)["index"]["state"][0].item())["w"]) == 0
+    assert set(by_network(record)) == {"net.py:Net"}  # a row is not called by a path
+
+
+def test_images_that_are_replaced_while_a_plan_runs_are_refused(tmp_path):
+    images = np.random.default_rng(0).integers(0, 200, (40, 4, 4), dtype=np.uint8)
+
+    def save(offset):
+        split = np.array(["train"] * 30 + ["test"] * 10)
+        np.savez(tmp_path / "d.npz", images=images + np.uint8(offset), labels=np.arange(40) % 2, split=split)
+
+    save(0)
+    text = own_plan(tmp_path, {}).read_text().replace("{name: digits, limit: 40}", "{name: d.npz}")
+    (tmp_path / "q.yaml").write_text(text.replace("readout: null", "readout: {}"))
+    plan = batch.read(tmp_path / "q.yaml")
+
+    def say(line):
+        if "state" in line:  # the training is done, the test images are still to be read
+            save(50)
+
+    with pytest.raises(DataError, match=r"the files of the dataset '.*d.npz' have changed since the run began"):
+        batch.execute(plan, tmp_path / "out", say=say)
+
+
+def test_what_a_session_has_set_for_torch_reaches_no_result(tmp_path):
+    text = own_plan(tmp_path, {}).read_text().replace("{kind: pixels}", "{kind: mlp, hidden: [9], epochs: 2}")
+    (tmp_path / "q.yaml").write_text(text)
+    plain, _ = run(tmp_path / "q.yaml", tmp_path / "plain")
+    with torch.autocast("cpu"), torch.no_grad():
+        torch.set_default_dtype(torch.float64)
+        try:
+            other, _ = run(tmp_path / "q.yaml", tmp_path / "other")
+        finally:
+            assert torch.get_default_dtype() == torch.float64
+            torch.set_default_dtype(torch.float32)
+    files = [str(biorep.open(record.folder)["index"]["state"].item()) for record in (plain, other)]
+    one, two = (xr.open_dataset(file) for file in files)
+    np.testing.assert_array_equal(one["weights_0"], two["weights_0"])
 
 
 def test_which_of_the_files_has_which_content_matters(tmp_path):

@@ -99,6 +99,45 @@ def test_overrides_of_what_the_plan_varies_are_refused(write, override):
         read(write(PLAN), [override])
 
 
+TWICE = "name: p\nrecipe: {dataset: {name: digits}, network: {kind: random-features, units: 9}}\n"
+NETWORKS = "network: [{kind: random-features, units: 7}, {kind: pixels}]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cases: {small: {network: {units: 4}}, large: {network.units: 16}}\ngrid: {network.units: [5, 6]}",
+        f"grid: {{network.units: [5, 6], {NETWORKS}}}",
+        f"grid: {{{NETWORKS}, network.units: [5, 6]}}",
+        "grid: {seed: [0, 1]}\nzip: {seed: [2, 3]}",
+    ],
+)
+def test_what_is_varied_twice_is_refused(write, text):
+    with pytest.raises(ConfigError, match="is set twice, here and by .*: a plan varies a key once"):
+        read(write(TWICE + text))
+
+
+def test_a_case_may_leave_to_the_grid_what_it_does_not_set(write):
+    cases = "cases: {one: {network: {kind: random-features}}, two: {network: {kind: krotov-hopfield}}}"
+    plan = read(write(f"{TWICE}{cases}\ngrid: {{network.units: [8, 9]}}"))
+    assert [run.recipe.network.units for run in plan.runs] == [8, 9, 8, 9]
+
+
+def test_an_override_of_what_a_varied_group_sets_is_refused(write):
+    path = write(f"{TWICE}grid: {{{NETWORKS}}}")
+    with pytest.raises(ConfigError, match="the plan varies 'network' itself"):
+        read(path, ["network.units=3"])
+    groups = "network: [{kind: random-features, units: 7}, {kind: random-features, units: 8}]"
+    path = write(f"{TWICE}grid: {{{groups}}}")
+    assert {run.recipe.network.input_norm for run in read(path, ["network.input_norm=3"]).runs} == {3}
+
+
+@pytest.mark.parametrize("values", ["[1, 1.0]", "[1, true]", "[1, '1']"])
+def test_a_seed_that_is_written_in_two_ways_is_one(write, values):
+    with pytest.raises(ConfigError, match="two runs of the plan have the same settings"):
+        read(write(f"{TWICE}grid: {{seed: {values}}}"))
+
+
 def test_dims_have_names_that_mean_nothing_else(write):
     text = "name: p\nrecipe: {dataset: {name: digits}, network: {kind: pixels}}\ngrid: {KEY: [[0.1], [0.2]]}\n"
     assert read(write(text.replace("KEY", "robustness.linf"))).dims == ["robustness_linf"]
@@ -196,7 +235,7 @@ def test_mistakes_in_a_plan(write):
         read(write(PLAN.replace("{range: 2}", "3")))
     with pytest.raises(ConfigError, match="a plan needs 'recipe'"):
         read(write("name: p\ngrid: {seed: [1]}\n"))
-    with pytest.raises(ConfigError, match="vary the same keys to the same values"):
+    with pytest.raises(ConfigError, match="two runs of the plan have the same name"):
         read(write(PLAN.replace("{range: 2}", "[1, 1]")))
 
 

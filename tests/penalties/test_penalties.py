@@ -14,6 +14,7 @@ from biorep.penalties.input_gradient import input_gradient_penalty
 from biorep.penalties.isometric import distances, isometric_penalty
 from biorep.penalties.jacobian import holzhausen_jacobian_penalty, jacobian_penalty, sphere
 from biorep.penalties.parseval import parseval_penalty
+from biorep.penalties.singular_values import bound_singular_values
 from biorep.penalties.spectral import own_variances, spectral_penalty
 from biorep.penalties.spectral_norm import (
     largest_singular_value,
@@ -408,9 +409,27 @@ class Test_isometric:
             with pytest.raises(ConfigError, match=message):
                 isometric_penalty(self.inputs, self.inputs, self.labels, **options)
 
+    def test_shapes_that_would_be_broadcast_are_refused(self):
+        for inputs, labels in ((self.inputs[:1], self.labels), (self.inputs, self.labels[:1])):
+            with pytest.raises(ConfigError, match="must be of the same presentations"):
+                isometric_penalty(self.inputs, inputs, labels)
+
+    def test_nan_stays_nan(self):
+        assert torch.isnan(isometric_penalty(self.inputs * torch.nan, self.inputs, self.labels))
+
 
 class Test_matrices:
     weights = (draw(6, 9, seed=1), draw(5, 6, seed=2))
+
+    @pytest.mark.parametrize(
+        ("matrix", "expected"), [([[1.0, -1.0], [2.0, -2.0]], 5.0), ([[2.0, -1.0], [-1.0, 2.0]], 4.5)]
+    )
+    def test_a_matrix_that_takes_ones_to_zero_has_a_norm(self, matrix, expected):
+        assert float(spectral_norm_penalty([torch.tensor(matrix)])) == pytest.approx(expected, rel=1e-5)
+
+    def test_a_bound_below_zero_is_refused(self):
+        with pytest.raises(ConfigError, match="bound must be 0 or more, got -0.5"):
+            bound_singular_values([torch.eye(3)], bound=-0.5)
 
     def test_spectral_norm_is_the_largest_singular_value_with_its_gradient(self):
         expected = sum(torch.linalg.matrix_norm(matrix, 2).square() / 2 for matrix in self.weights)
@@ -452,6 +471,12 @@ class Test_matrices:
 
 
 class Test_input_gradient:
+    @pytest.mark.parametrize("labels", [[-100, -100], [0], [[0, 1]]])
+    def test_labels_that_are_no_classes_are_refused(self, labels):
+        inputs = torch.ones(2, 3, requires_grad=True)
+        with pytest.raises(ConfigError, match="labels must be classes, one for each of 2"):
+            input_gradient_penalty(inputs * 2, inputs, torch.tensor(labels))
+
     def test_closed_form_and_finite_differences(self):
         weights = Test_jacobian.weights
         x, labels = draw(8, 12, seed=3).requires_grad_(), torch.arange(8) % 4
@@ -468,3 +493,10 @@ class Test_input_gradient:
         )
         with pytest.raises(ConfigError, match="require a gradient"):
             input_gradient_penalty(logits.detach(), x.detach(), labels)
+
+
+def test_a_target_that_is_no_number_is_refused_and_nan_stays_nan():
+    rows = draw(40, 12, seed=3)
+    with pytest.raises(ConfigError, match="alpha must be a number, got nan"):
+        spectral_penalty(rows, torch.eye(12, dtype=DOUBLE), alpha=float("nan"))
+    assert torch.isnan(spectral_penalty(rows * torch.nan, torch.eye(12, dtype=DOUBLE)))

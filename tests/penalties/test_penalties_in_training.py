@@ -227,7 +227,7 @@ def test_a_kind_stands_once_and_its_word_means_its_defaults():
 def test_every_penalty_has_its_version_and_a_strength(word):
     cls = PENALTIES_TABLE.load(word)
     assert cls().word == word
-    assert cls.versions == {word: 1}
+    assert set(cls.versions) == {word}
     assert cls().strength > 0
 
 

@@ -45,6 +45,14 @@ def _tree(correct):
     return xr.DataTree.from_dict({"linf": group})
 
 
+def test_spectra_without_an_exponent_are_drawn_without_one():
+    few = _spectrum(1.0)
+    for name in ("alpha", "first_rank", "last_rank"):  # as they come from a plan in which others have one
+        few[name] = np.nan
+    (axes,) = plot.spectrum_lines({"few": [few, few]}).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["few", "1/n"]
+
+
 def test_accuracy_counts_images_that_withstand_every_attack():
     tree = _tree([[[1, 1, 1, 0], [1, 0, 1, 0]], [[1, 1, 1, 0], [0, 1, 1, 0]]])
     (axes,) = plot.accuracy_curves({"net": [tree]}).axes

@@ -21,6 +21,7 @@ class Linear(torch.nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.weights = torch.randn(classes, inputs, generator=generator, dtype=torch.float64)
         self.bias = torch.randn(classes, generator=generator, dtype=torch.float64) * 0.1
+        self.eval()
 
     def forward(self, images):
         return images.flatten(1) @ self.weights.T + self.bias
@@ -201,7 +202,13 @@ def test_margin():
         ({"bounds": (1.0, 0.0)}, ConfigError, "bounds must be the smallest and the largest"),
         ({"bounds": (0.0, float("nan"))}, ConfigError, "bounds must be the smallest and the largest"),
         ({"bounds": (0.0, 0.5)}, DataError, r"outside the bounds \[0, 0.5\]"),
+        ({"bounds": None}, ConfigError, "bounds must be"),
+        ({"epsilon": None}, ConfigError, "epsilon must be a number"),
         ({"labels": torch.zeros(6)}, DataError, "labels must be integers"),
+        ({"labels": torch.zeros(6, dtype=torch.bool)}, DataError, "labels must be integers"),
+        ({"labels": np.zeros(6, int)}, DataError, "labels must be a torch tensor, got ndarray"),
+        ({"images": torch.zeros(6, 10, dtype=torch.uint8)}, DataError, "images must be floating-point numbers"),
+        ({"model": Linear(4, 10, 0).train()}, ConfigError, "the model is in training mode"),
         ({"labels": torch.full((6,), 4)}, DataError, "the model has 4 classes"),
         ({"images": torch.full((6, 10), torch.nan)}, NumericalError, "60 values are NaN or infinite"),
         ({"model": lambda images: images.flatten(1) * torch.nan}, NumericalError, "NaN for 6 of 6 images"),
@@ -215,3 +222,18 @@ def test_what_cannot_be_attacked_is_explained(attack, wrong, error, message):
     given |= {"epsilon": 0.1} | wrong
     with pytest.raises(error, match=message):
         attack(given.pop("model"), given.pop("images"), given.pop("labels"), **given)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"steps": 0}, ConfigError, "steps must be at least 1"),
+        ({"relative_step": 0.0}, ConfigError, "relative_step positive"),
+        ({"relative_step": float("nan")}, ConfigError, "relative_step positive"),
+        ({"start": torch.full((6, 10), torch.nan)}, NumericalError, "start: values are NaN"),
+        ({"start": torch.zeros(1, 10)}, DataError, "start has the shape"),
+    ],
+)
+def test_what_would_attack_nothing_is_refused(wrong, error, message):
+    with pytest.raises(error, match=message):
+        pgd(Linear(4, 10, 0), _images(6), torch.zeros(6, dtype=torch.int64), epsilon=0.1, **wrong)

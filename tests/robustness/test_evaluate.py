@@ -362,3 +362,28 @@ def test_median_counts_zeros_and_infinities():
     assert median(np.array([1, np.inf, np.inf])) == np.inf
     assert median(np.array([0.0, 1, np.inf, np.inf])) == np.inf
     assert np.isnan(median(np.array([])))
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (torch.nn.Dropout(0.2), "answers the same images differently each time"),
+        (torch.nn.BatchNorm1d(10), "otherwise when other images are shown with it"),
+    ],
+)
+def test_a_training_mode_that_a_function_hides_is_found(linear, digits, layer, message):
+    module = torch.nn.Sequential(linear, layer.train())
+    with pytest.raises(ConfigError, match=message):
+        evaluate(lambda images: module(images), digits["test"], images=20)
+
+
+def test_numbers_of_another_precision_are_those_of_the_model(linear, digits):
+    double = digits["test"].assign(image=digits["test"]["image"].astype(float))
+    double["image"].attrs = digits["test"]["image"].attrs
+    one, other = (evaluate(linear, data, images=20, linf=[0.1], l2=[], noise=[]) for data in (digits["test"], double))
+    assert one.identical(other)
+
+
+def test_labels_that_are_no_classes_are_refused(linear, digits):
+    with pytest.raises(DataError, match="labels must be integers"):
+        evaluate(linear, digits["test"].assign(label=digits["test"]["label"] + 0.6), images=20)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from biorep.errors import DataError, NumericalError
+from biorep.errors import ConfigError, DataError, NumericalError
 from biorep.spectra import eigenspectrum
+from biorep.spectra.covariance import StreamedCovariance
 
 
 def _array(values):
@@ -102,3 +103,43 @@ def test_bad_input():
         eigenspectrum(_array(np.ones((1, 3))))
     with pytest.raises(DataError, match="none of the 3 neuroids varies"):
         eigenspectrum(_array(np.ones((4, 3))))
+
+
+def test_a_constant_that_rounding_moves_is_still_silent():
+    with pytest.raises(DataError, match="none of the 3 neuroids varies"):
+        eigenspectrum(_array(np.full((7, 3), 0.1)))
+
+
+def test_nan_in_one_repeat_is_no_number_to_pass_over():
+    values = xr.DataArray(np.random.default_rng(0).random((2, 9, 3)), dims=("repeat", "presentation", "neuroid"))
+    values[1, 4, 2] = np.nan
+    with pytest.raises(NumericalError, match="'response' holds 1 values"):
+        eigenspectrum(values)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.ones((3, 3)), "with named dims, got ndarray"),
+        (xr.Dataset({"image": ("presentation", np.ones(3))}), "it has no 'response' \\(it has image\\)"),
+        (xr.DataArray(np.ones((3, 3)), dims=("presentation", "pixel")), "must be .* presentation, neuroid"),
+        (xr.DataArray(np.ones(3), dims="neuroid"), "must be .* presentation, neuroid"),
+    ],
+)
+def test_what_is_no_representation_is_refused(wrong, message):
+    with pytest.raises(DataError, match=message):
+        eigenspectrum(wrong)
+
+
+def test_no_degree_of_freedom_is_refused():
+    with pytest.raises(ConfigError, match="ddof must be 0 or more and less than the 9 presentations, got 9"):
+        eigenspectrum(_array(_data(9, 3)), ddof=9)
+
+
+def test_a_streamed_covariance_takes_rows_alone():
+    streamed, rows = StreamedCovariance(3), _data(20, 3)
+    for part in (rows[:0], rows[:8], rows[8:8], rows[8:]):
+        streamed.add(part)
+    np.testing.assert_allclose(streamed.covariance(ddof=1), np.cov(rows.T), rtol=1e-12)
+    with pytest.raises(DataError, match=r"rows must be \(row, 3\), got the shape \(3,\)"):
+        streamed.add(rows[0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from biorep.errors import ConfigError, DataError
+from biorep.errors import ConfigError, DataError, NumericalError
 from biorep.spectra import eigenspectrum, fit_powerlaw, powerlaw_deviation
 from biorep.spectra.powerlaw import convention_of
 from biorep.tables import CONVENTIONS
@@ -142,3 +142,54 @@ def test_deviation_from_a_law_is_zero_on_it_and_the_factor_off_it():
     assert powerlaw_deviation(steep, alpha=2.0) == pytest.approx(0, abs=1e-12)
     with pytest.raises(DataError, match="ranks 11 to 500 were asked for, and the spectrum has 300 positive"):
         powerlaw_deviation(spectrum.isel(component=slice(300)))
+
+
+LAW = 1 / np.arange(1, 201.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        (LAW[::-1], DataError, "the first is not the largest"),
+        (np.random.default_rng(0).permutation(LAW), DataError, "the first is not the largest"),
+        (np.where(np.arange(200) == 7, np.nan, LAW), NumericalError, "'eigenvalue' holds 1 values"),
+        (np.where(np.arange(200) == 7, np.inf, LAW), NumericalError, "'eigenvalue' holds 1 values"),
+    ],
+)
+def test_what_is_no_spectrum_is_refused(values, error, message):
+    for function in (fit_powerlaw, powerlaw_deviation):
+        with pytest.raises(error, match=message):
+            function(_spectrum(values), first=11, last=100)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"weight": "1/rnk"}, "unknown weight '1/rnk'; did you mean '1/rank'"),
+        ({"negative": "Drop"}, "unknown policy .* 'Drop'; did you mean 'drop'"),
+        ({"first": 0}, "the window 0-100 does not fit"),
+        ({"last": 99.9}, "last must be a rank, a whole number, got 99.9"),
+        ({"first": True}, "first must be a rank"),
+        ({"last": "Auto"}, "last must be a rank"),
+    ],
+)
+def test_wrong_words_and_ranks_are_refused(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        fit_powerlaw(_spectrum(LAW), **({"first": 11, "last": 100} | wrong))
+
+
+@pytest.mark.parametrize("wrong", [{"first": 20, "last": 12}, {"anchor": 0}, {"anchor": -1}, {"first": 0}])
+def test_a_deviation_takes_ranks_from_1_on(wrong):
+    with pytest.raises(ConfigError, match="ranks count from 1"):
+        powerlaw_deviation(_spectrum(LAW), **({"last": 100} | wrong))
+
+
+def test_a_part_of_a_spectrum_keeps_its_ranks_and_padding_is_cut_off():
+    whole = _spectrum(LAW)
+    with pytest.raises(DataError, match="does not begin at rank 1"):
+        fit_powerlaw(whole.isel(component=slice(10, None)), first=1, last=100)
+    padded = _spectrum(np.concatenate([LAW, np.full(9, np.nan)]))  # beside a longer one in an opened plan
+    assert fit_powerlaw(padded, first=11, last=100).identical(fit_powerlaw(whole, first=11, last=100))
+    both = xr.concat([whole, whole], "seed", data_vars=["eigenvalue"])
+    with pytest.raises(DataError, match=r"a fit takes one spectrum, eigenvalue\(component\)"):
+        fit_powerlaw(both, first=11, last=100)

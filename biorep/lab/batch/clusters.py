@@ -35,7 +35,7 @@ def cluster(
     Raises
     ------
     ConfigError
-        If the kind is unknown, dask-jobqueue is not installed, or an option is unknown.
+        If dask-jobqueue is not installed, or an option is unknown.
     """
     import dask
     from distributed import Client
@@ -55,7 +55,6 @@ def cluster(
             except OSError as error:
                 raise ConfigError(f"no Dask scheduler answers at {where}: {error}") from error
         else:
-            choose(where, ("local", "slurm"), "cluster")
             started = stack.enter_context(_slurm(workers, device, dict(options or {})))
             client = Client(started, set_as_default=False)
         stack.enter_context(client)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from biorep.context import RunContext
-from biorep.errors import ConfigError, StoreError
+from biorep.errors import ConfigError, StoreError, choose
 from biorep.lab.batch import clusters
 from biorep.lab.batch.backlog import Work, begin, note_done, recheck, resolved, tidy
 from biorep.lab.batch.pool import Submit, pool
@@ -90,6 +90,12 @@ def sweep(
     if not isinstance(plan, Plan):
         plan = read(plan, overrides, shrunk=shrunk)
     root, context = Path(root), context or RunContext()
+    if workers < 1:
+        raise ConfigError(f"a sweep needs at least 1 worker, got {workers}")
+    if options and cluster != "slurm":
+        raise ConfigError(f"cluster options ({', '.join(options)}) are for '--cluster slurm'; this is '{cluster}'")
+    if "://" not in cluster:
+        choose(cluster, ("local", "slurm"), "cluster")
     if cluster == "local":
         context = resolved(context)
     elif context.device == "auto":
@@ -114,10 +120,6 @@ def sweep(
 def _executor(
     cluster: str, workers: int, device: str, options: Mapping[str, Any] | None
 ) -> AbstractContextManager[Submit]:
-    if workers < 1:
-        raise ConfigError(f"a sweep needs at least 1 worker, got {workers}")
-    if options and cluster != "slurm":
-        raise ConfigError(f"cluster options ({', '.join(options)}) are for '--cluster slurm'; this is '{cluster}'")
     return pool(workers, device) if cluster == "local" else clusters.cluster(cluster, workers, device, options)
 
 

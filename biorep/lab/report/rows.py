@@ -14,7 +14,6 @@ from biorep.errors import StoreError
 from biorep.lab.store.collected import open as open_results
 from biorep.lab.store.gather import PADDED
 from biorep.lab.store.runs import PlanRecord, RunRecord, read_plan
-from biorep.lab.store.stages import Stages
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -61,14 +60,14 @@ class Results:
         import xarray as xr
 
         parts = {}
-        for group, name in (("/", "state"), ("representation", "representation/test")):
-            if name in run.stages:
-                with xr.open_dataset(self._file(run, name)) as opened:
+        for group, column in (("/", "state"), ("representation", "representation")):
+            if file := self._file(run, column):
+                with xr.open_dataset(file) as opened:
                     parts[group] = opened.load()
         return xr.DataTree.from_dict(parts)
 
-    def _file(self, run: RunRecord, name: str) -> Path:
-        return Stages(self.plan.root).path(*run.stages[name].split("/"))
+    def _file(self, run: RunRecord, column: str) -> str:
+        return str(_selected(self.tree["index"].to_dataset(), run)[column].item())
 
     def attributes(self, run: RunRecord) -> dict[str, Any]:
         """Return what the training of a run says about itself; its arrays are not read."""
@@ -129,7 +128,7 @@ def by_network(plan: PlanRecord) -> dict[str, list[RunRecord]]:
     groups: dict[str, list[RunRecord]] = {}
     for run in plan.runs:
         parts = [str(v) if k == "model" else f"{k} {v}" for k, v in run.coordinates.items() if k != "seed"]
-        groups.setdefault(", ".join(parts) or run.recipe["network"]["kind"], []).append(run)
+        groups.setdefault(", ".join(parts) or Path(run.recipe["network"]["kind"]).name, []).append(run)
     return groups
 
 

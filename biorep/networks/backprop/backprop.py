@@ -34,7 +34,7 @@ from biorep.nn.schedule import Schedule
 from biorep.nn.streaming import layer_covariances
 from biorep.nn.training import Training
 from biorep.penalties.base import BasePenalty
-from biorep.schema import check_dataset, describe, label_names, require_splits
+from biorep.schema import check_dataset, describe, label_names, labels_of, require_splits
 from biorep.table import Choice
 from biorep.tables import OBJECTIVES, PENALTIES
 
@@ -416,4 +416,4 @@ def _nth(index: int, hidden: Sequence[Tensor], _: Tensor | None) -> Sequence[Ten
 def tensors(dataset: xr.Dataset, device: str) -> tuple[Tensor, Tensor]:
     """Return images, float32, and labels of a dataset on a device."""
     images = torch.as_tensor(np.ascontiguousarray(dataset["image"].values, dtype=np.float32))
-    return images.to(device), torch.as_tensor(dataset["label"].values.astype(np.int64)).to(device)
+    return images.to(device), torch.as_tensor(labels_of(dataset)).to(device)

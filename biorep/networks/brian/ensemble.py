@@ -20,6 +20,7 @@ from biorep.networks.brian.contract import BrianNetwork
 from biorep.networks.brian.health import coarse_steps, learning_report
 from biorep.networks.brian.history import History
 from biorep.networks.brian.simulation import feeder, of_copy, side_by_side
+from biorep.schema import labels_of
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def ensemble(members: Sequence[Member], dataset: xr.Dataset, *, context: RunCont
                 f"{', '.join(sorted(first.swept))}."
             )
     first.check_fitting(dataset)
-    images, labels = first.prepare_images(flat_images(dataset)), dataset["label"].values
+    images, labels = first.prepare_images(flat_images(dataset)), labels_of(dataset)
     inputs = images.shape[1]
     showings = [_training_list(member, images) for member in members]
     feed = feeder([member.network for member in members], showings, inputs, learn=True, context=context)

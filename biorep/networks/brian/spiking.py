@@ -19,7 +19,7 @@ from biorep.engines.chunks import Feeder, Showing
 from biorep.engines.layout import Layout
 from biorep.engines.programs import brian_device
 from biorep.errors import ConfigError, choose
-from biorep.networks.base import flat_images, report_of, representation, set_report
+from biorep.networks.base import check_shape, flat_images, report_of, representation, set_report
 from biorep.networks.brian.contract import BrianNetwork
 from biorep.networks.brian.ensemble import Member, ensemble
 from biorep.networks.brian.health import encoding_report
@@ -162,6 +162,7 @@ class SpikingNetwork(BrianNetwork):
             raise ConfigError(f"'{self.word}' answers without noise: repeats={repeats} would be {repeats} equal copies")
         context = context or RunContext()
         check_dataset(dataset, value_range=self.accepts)
+        check_shape(state, dataset)
         images = self.prepare_images(flat_images(dataset))
         n, count = len(images), repeats or 1
         numbers = range(first_repeat, first_repeat + count)

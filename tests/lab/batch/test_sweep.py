@@ -235,9 +235,12 @@ def test_survey_knows_runs_of_other_settings(sweep, tmp_path):
         ({"options": {"queue": "debug"}}, r"cluster options \(queue\) are for '--cluster slurm'"),
     ],
 )
-def test_bad_requests_are_refused(sweep, options, message):
-    with pytest.raises(ConfigError, match=message):
-        sweep("grid: {seed: [0]}", **options)
+def test_bad_requests_are_refused_and_lose_nothing(sweep, tmp_path, options, message):
+    record, _ = sweep("grid: {seed: [0]}")
+    for text in ("grid: {seed: [0]}", "grid: {seed: [1]}"):
+        with pytest.raises(ConfigError, match=message):
+            sweep(text, **options)
+        assert read_plan(record.folder).runs == record.runs
 
 
 def test_cluster_options_are_words_with_values():

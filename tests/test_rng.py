@@ -6,10 +6,9 @@ import hashlib
 
 import numpy as np
 import pytest
-import torch
 
 from biorep.errors import ConfigError
-from biorep.rng import stream, stream_seed, torch_stream
+from biorep.rng import stream, stream_seed
 
 NAMES = [(), ("a",), ("b",), ("a", "b"), ("b", "a"), ("ab",), ("a", 1), ("a", "1"), ("a", 2), (1,), ("1",), ("",)]
 
@@ -65,10 +64,9 @@ def test_bad_seeds(seed):
     assert str(caught.value) == f"seed must be a non-negative integer, got {seed!r}"
 
 
-@pytest.mark.parametrize("open_stream", [stream, torch_stream])
-def test_bad_seeds_are_refused_by_every_kind_of_stream(open_stream):
+def test_bad_seeds_are_refused_by_streams_too():
     with pytest.raises(ConfigError, match="non-negative integer, got -1"):
-        open_stream(-1, "a")
+        stream(-1, "a")
 
 
 def test_numpy_seeds_are_the_same_as_plain_ones():
@@ -91,17 +89,3 @@ def test_no_name_imitates_two():
     imitations = ["a\x1fstr:b", 'a", "b', "a, b", "ab", "a\\", "b"]
     assert stream_seed(0, "a", "b") not in [stream_seed(0, name) for name in imitations]
     assert stream_seed(0, "a", "b") not in [stream_seed(0, name, "b") for name in imitations]
-
-
-def test_torch_streams_are_reproducible_and_addressed_by_name():
-    first = torch.rand(100, generator=torch_stream(0, "start", 1))
-    torch.manual_seed(5)
-    assert torch.equal(torch.rand(100, generator=torch_stream(0, "start", 1)), first)
-    assert not torch.equal(torch.rand(100, generator=torch_stream(0, "start", 2)), first)
-    assert not torch.equal(torch.rand(100, generator=torch_stream(1, "start", 1)), first)
-
-
-def test_torch_accepts_every_seed():
-    seeds = [torch_stream(seed, "a").initial_seed() for seed in range(200)]
-    assert seeds == [stream_seed(seed, "a") // 2 for seed in range(200)]
-    assert max(seeds) > 2**62

@@ -109,11 +109,8 @@ class Graph:
         dataset = other or self.recipe.dataset
         name = "dataset/" + "-".join([*_other(other), split, *([] if count is None else [str(count)])])
         if count is None:
-            settings = partial(_identity, dataset, split)
-            whole: Node = self._node(
-                name, "dataset", settings, {}, lambda given: _loaded(dataset, split, whole), stored=False
-            )
-            return whole
+            settings, make = partial(_identity, dataset, split), lambda given: _loaded(dataset, split, self.nodes[name])
+            return self._node(name, "dataset", settings, {}, make, stored=False)
         parents, make = {"whole": self.images(split, None, other)}, lambda given: subset(given["whole"], count)
         return self._node(name, "dataset", lambda: {"count": count}, parents, make, stored=False)
 

@@ -26,7 +26,7 @@ PATIENCE = 60
 
 @contextlib.contextmanager
 def cluster(
-    where: str, workers: int = 1, device: str = "cpu", options: Mapping[str, Any] | None = None
+    where: str, workers: int = 1, device: str = "cpu", *, options: Mapping[str, Any] | None = None
 ) -> Iterator[Submit]:
     """Yield what executes tasks on ``slurm``, or at the address of a scheduler; what was started for it is stopped.
 

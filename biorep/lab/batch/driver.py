@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,17 +110,12 @@ def sweep(
             say(f"{name}: failed before; --retry-failed tries it again")
         if work.todo:
             driver = _Driver(plan, root, work, identity, context, say)
-            executor = _executor(cluster, min(workers, len(work.todo)), context.device, options)
+            start = pool if cluster == "local" else partial(clusters.cluster, cluster, options=options)
+            executor = start(min(workers, len(work.todo)), context.device)
             with context.meter(plan.name, len(work.todo)) as show, executor as submit:
                 driver.drive(submit, show)
             tidy(root, plan.name, say)
     return read_plan(folder)
-
-
-def _executor(
-    cluster: str, workers: int, device: str, options: Mapping[str, Any] | None
-) -> AbstractContextManager[Submit]:
-    return pool(workers, device) if cluster == "local" else clusters.cluster(cluster, workers, device, options)
 
 
 class _Driver:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: What the states say over `epoch` is collected under a name of its own.
 HISTORY, EPOCH = "history", "epoch"
+#: Bytes of a collected file up to which it is read whole and closed: netCDF4 does not survive a file with texts that
+#: is open twice, and what is open lazily is closed whenever Python comes to it.
+IN_MEMORY = 256 * 1024**2
 #: Another form of the collected files than this is made anew.
 FORM = 3
 
@@ -43,11 +46,11 @@ def open(folder: str | Path) -> xr.DataTree:
     -------
     xr.DataTree
         One child per measure, by its name in the recipe (``readout``, ``spectrum``, ``spectrum/train``), and
-        ``history`` (of the trainings, over `epoch`), loaded when they are looked at. What a plan varied are dims (for
-        example `model` and `seed`), with gaps (NaN) for runs that are not finished; when the combinations are not
-        complete there is one dim `run` instead. ``index`` has, for every run, its `status`, `seconds`, `code_version`,
-        and the files of its `state` and its `representation`. For a single run ``state`` and ``representation`` are
-        children themselves, and the history is in the former.
+        ``history`` (of the trainings, over `epoch`): in memory, or, of files above 256 MiB, read when they are looked
+        at. What a plan varied are dims (for example `model` and `seed`), with gaps (NaN) for runs that are not
+        finished; when the combinations are not complete there is one dim `run` instead. ``index`` has, for every run,
+        its `status`, `seconds`, `code_version`, and the files of its `state` and its `representation`. For a single
+        run ``state`` and ``representation`` are children themselves, and the history is in the former.
 
     Raises
     ------
@@ -130,7 +133,7 @@ def _require(stages: Stages, name: str, run: RunRecord) -> None:
 
 
 def _collected(plan: PlanRecord) -> dict[str, xr.Dataset | xr.DataTree]:
-    """Return the groups of all collected files, lazily loaded, brought up to date first."""
+    """Return the groups of all collected files, brought up to date first."""
     import xarray as xr
 
     groups: dict[str, xr.Dataset | xr.DataTree] = {"index": index(plan)}
@@ -143,7 +146,10 @@ def _collected(plan: PlanRecord) -> dict[str, xr.Dataset | xr.DataTree]:
                 raise
             groups |= _made(plan, name)  # a folder that may only be read
             continue
-        tree = xr.open_datatree(collected_path(plan, name), engine="netcdf4")
+        path = collected_path(plan, name)
+        tree = xr.open_datatree(path, engine="netcdf4")
+        if path.stat().st_size <= IN_MEMORY:
+            tree.load().close()
         groups |= {node.path[1:]: node.to_dataset(inherit=False) for node in tree.subtree if node.has_data}
     return groups
 

@@ -11,6 +11,7 @@ import xarray as xr
 
 import biorep
 from biorep.errors import StoreError
+from biorep.lab import batch
 from biorep.lab.store import RunRecord, Stages, collect, gather, read_plan, write_plan, write_run
 from biorep.lab.store.collected import collected_path
 
@@ -196,3 +197,21 @@ def test_histories_of_trainings_are_collected_from_the_states(tmp_path):
     assert loss.sel(model="none").isnull().all()
     assert history["epoch"].values.tolist() == [1, 2, 3, 4]
     assert [path.stem for path in collect(tmp_path / "p")] == []
+
+
+def test_an_opened_plan_holds_no_file_open(tmp_path):
+    """netCDF4 crashes when a file with texts is opened twice and one of the two is closed."""
+    plan = tmp_path / "p.yaml"
+    plan.write_text(
+        "name: p\nrecipe: {dataset: {name: digits, limit: 40}, network: {kind: pixels}, spectrum: null, "
+        "robustness: null}\ngrid: {readout.penalty: [0.1, 0.2]}\n"
+    )
+    record = batch.execute(batch.read(plan), tmp_path / "out", say=lambda line: None)
+    tree = biorep.open(record.folder)
+    held = [os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd") if _is_open(name)]
+    assert not [path for path in held if path.startswith(str(tmp_path))]
+    assert tree["readout"]["test_accuracy"].notnull().all()
+
+
+def _is_open(name):
+    return os.path.exists(f"/proc/self/fd/{name}")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from biorep.errors import ConfigError
 from biorep.explain import explain, informed
@@ -43,6 +44,8 @@ class Config(BaseModel):
     @classmethod
     def _informed(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         try:
+            if truths := [*_truths(cls, data)] if isinstance(data, Mapping) else []:
+                raise ValidationError.from_exception_data(cls.__name__, truths)
             return handler(data)
         except ValidationError as error:
             details = [informed(item, cls.model_fields) for item in error.errors()]
@@ -138,6 +141,19 @@ def setting(
     """
     extra = {"hashed": hashed, "stage": stage, "unit": unit, **({} if neutral is ... else {"neutral": neutral})}
     return Field(default, json_schema_extra=extra, **rules)
+
+
+def _truths(cls: type[Config], data: Mapping[Any, Any]) -> Iterator[InitErrorDetails]:
+    """Yield errors for true and false where numbers or words are asked for: pydantic takes them for 1 and 0."""
+    text = "it must be a number or a word, not true or false (YAML reads yes, no, on, off so, unless they are quoted)"
+    for name, value in data.items():
+        field, values = cls.model_fields.get(name), value if isinstance(value, list | tuple) else [value]
+        if field is not None and any(isinstance(one, bool) for one in values) and not _takes_truth(field.annotation):
+            yield InitErrorDetails(type=PydanticCustomError("truth", text), loc=(name,), input=value)
+
+
+def _takes_truth(annotation: Any) -> bool:
+    return annotation in (bool, Any) or any(map(_takes_truth, get_args(annotation)))
 
 
 #: A whole number of at least 1, for lists of widths.

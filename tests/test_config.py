@@ -424,3 +424,25 @@ def test_a_changed_entry_of_a_list_knows_where_it_comes_from():
     path, value = parse_override("rows.0={rate: -1}")
     changed = parse_yaml(TEXT, "r.yaml").changed(path, value, {}, "--set")
     assert changed.where(("rows", 0)) == "--set"
+
+
+class Numbers(Config):
+    """Settings of which two take truth values."""
+
+    count: int = 1
+    rate: float | None = None
+    sizes: tuple[int, ...] = ()
+    label: str = "a"
+    flag: bool = False
+    either: int | bool = 0
+
+
+@pytest.mark.parametrize("text", ["count: yes", "rate: on", "sizes: [2, true]", "label: no"])
+def test_truth_values_are_no_numbers_and_no_words(text):
+    with pytest.raises(ConfigError, match=r"n.yaml:1: '\w+' is .*, but it must be a number or a word, not true or fal"):
+        validate(Numbers, parse_yaml(text, "n.yaml"))
+
+
+def test_truth_values_where_they_are_asked_for():
+    found = validate(Numbers, parse_yaml("flag: yes\neither: true", "n.yaml"))
+    assert (found.flag, found.either) == (True, True)

@@ -162,13 +162,13 @@ def require_splits(data: xr.Dataset, allowed: Collection[str], purpose: str) -> 
         )
 
 
-def require_disjoint(stimuli: Collection[str], fitted: Collection[str], purpose: str) -> None:
+def require_disjoint(stimuli: Collection[str], fitted: Collection[str], purpose: str, remedy: str = "") -> None:
     """Raise `SplitError` if stimuli that are to be tested were used for fitting."""
     common = set(map(str, stimuli)) & set(map(str, fitted))
     if common:
         raise SplitError(
             f"{purpose}: {len(common)} of {len(stimuli)} stimuli were used for fitting (for example "
-            f"{min(common)!r}). Use the test split, or pass allow_seen=True to measure the training accuracy."
+            f"{min(common)!r}). Use images that it has not seen{remedy}."
         )
 
 

@@ -335,7 +335,8 @@ def score(readout: xr.Dataset, representation: xr.Dataset, *, allow_seen: bool =
     """
     if not allow_seen and "fitted_stimulus_id" in readout:
         seen = readout["fitted_stimulus_id"].values
-        require_disjoint(representation["stimulus_id"].values, seen, "scoring of a readout")
+        remedy = ", or pass allow_seen=True to measure the training accuracy"
+        require_disjoint(representation["stimulus_id"].values, seen, "scoring of a readout", remedy)
     correct = predict(readout, representation) == _places(readout, representation)
     return xr.DataArray(
         correct.astype(np.int8),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -92,23 +93,43 @@ def _reader(path: Path) -> Callable[[Path], xr.Dataset]:
     return READERS[path.suffix.lower()]
 
 
-def _pick(table: dict[str, np.ndarray], *names: str) -> np.ndarray | None:
-    return next((table[name] for name in names if name in table), None)
+def _pick(table: Mapping[str, Any], *names: str) -> Any:
+    """Return what stands under one of two names; None if nothing does."""
+    found = [name for name in names if name in table]
+    if len(found) > 1:
+        raise DataError(f"it holds both {' and '.join(map(repr, found))}: remove one of them")
+    return table[found[0]] if found else None
+
+
+def _tell_unused(path: Path, sizes: Mapping[str, tuple[int, ...]], used: Collection[str], count: int) -> None:
+    """Warn of arrays that are not read; refuse those that look like the labels or the splits that are missing."""
+    unused = sorted(set(sizes) - set(used))
+    for name in unused:
+        meant = "split" if name.lower().startswith("split") else "labels"
+        if meant not in sizes and (meant == "split" or "label" not in sizes) and sizes[name] in ((count,), (count, 1)):
+            raise DataError(f"{path} has no '{meant}', but '{name}' has one value per image: rename it or remove it")
+    if unused:
+        warnings.warn(f"{path}: not used: {', '.join(unused)}. {LAYOUT}", stacklevel=2)
 
 
 def _read_npz(path: Path) -> xr.Dataset:
     with np.load(path, allow_pickle=False) as file:
         table = dict(file.items())
+    sizes = {name: array.shape for name, array in table.items()}
     if "x_train" in table:
         parts = [part for part in ("train", "test") if f"x_{part}" in table]
+        for part in parts:
+            if (found := table[f"y_{part}"].size) != len(table[f"x_{part}"]):
+                raise DataError(f"y_{part} has {found} labels for the {len(table[f'x_{part}'])} images of x_{part}")
         images = np.concatenate([table[f"x_{part}"] for part in parts])
         labels = np.concatenate([table[f"y_{part}"].reshape(-1) for part in parts])
         split = np.concatenate([[part] * len(table[f"x_{part}"]) for part in parts])
+        _tell_unused(path, sizes, [f"{letter}_{part}" for part in parts for letter in "xy"], -1)
     else:
-        found = _pick(table, "images", "image")
-        if found is None:
+        images, labels = _pick(table, "images", "image"), _pick(table, "labels", "label")
+        if images is None:
             raise DataError(f"{path} holds {', '.join(table)}. {LAYOUT}")
-        images, labels = found, _pick(table, "labels", "label")  # type: ignore[assignment]
+        _tell_unused(path, sizes, ("images", "image", "labels", "label", "split"), len(images))
         split = table["split"].astype(str) if "split" in table else assigned_test(len(images))
     return from_arrays(images, labels, split=split, name=path.stem)
 
@@ -117,23 +138,26 @@ def _read_netcdf(path: Path) -> xr.Dataset:
     import xarray as xr
 
     with xr.open_dataset(path) as file:
-        table = {str(name): variable.values for name, variable in file.variables.items()}
-        attrs = {str(name): dict(variable.attrs) for name, variable in file.variables.items()}
-    name = "images" if "images" in table else "image"
-    if name not in table:
+        table = {str(name): file[name].load() for name in file.variables}
+        dims = set(map(str, file.dims))
+    images, labels = _pick(table, "images", "image"), _pick(table, "labels", "label")
+    if images is None:
         raise DataError(f"{path} holds {', '.join(table)}. {LAYOUT}")
-    split = table["split"].astype(str) if "split" in table else assigned_test(len(table[name]))
-    stated = attrs[name].get("value_range")
-    names = attrs.get("label", {}).get("class_names")
+    known = {"images", "image", "labels", "label", "split", "stimulus_id", "object_name", *dims}
+    count = images.sizes.get("presentation", len(images))
+    _tell_unused(path, {name: array.shape for name, array in table.items()}, known, count)
+    split = table["split"].values.astype(str) if "split" in table else assigned_test(count)
+    stated = images.attrs.get("value_range")
+    names = None if labels is None else labels.attrs.get("class_names")
     if isinstance(names, str):
         names = json.loads(names) if names.startswith("[") else [names]
     return from_arrays(
-        table[name],
-        _pick(table, "labels", "label"),
+        images,
+        None if labels is None else labels.values,
         split=split,
         value_range=None if stated is None else (float(stated[0]), float(stated[1])),
         class_names=None if names is None else list(names),
-        stimulus_id=[str(s) for s in table["stimulus_id"]] if "stimulus_id" in table else None,
+        stimulus_id=[str(s) for s in table["stimulus_id"].values] if "stimulus_id" in table else None,
         name=path.stem,
     )
 

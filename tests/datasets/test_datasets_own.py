@@ -17,7 +17,7 @@ import biorep
 from biorep import datasets
 from biorep.atomic import sha256
 from biorep.config import digest
-from biorep.datasets import files
+from biorep.datasets import files, own
 from biorep.errors import ConfigError, DataError, SplitError
 from biorep.schema import check_dataset, label_names, require_disjoint
 from biorep.tables import DATASETS
@@ -751,3 +751,53 @@ def test_the_import_loads_nothing_heavy():
     code = "import biorep.datasets as d, sys; d.available; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "brian2", "xarray", "scipy", "sklearn", "matplotlib"} & set(loaded)
+
+
+# ---------------------------------------------------------------------------------------- arrays under other names
+
+BYTES = np.random.default_rng(0).integers(0, 255, (10, 4, 4), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"y": np.arange(10) % 2}, "has no 'labels', but 'y' has one value per image"),
+        ({"targets": np.arange(10)[:, None] % 2}, "has no 'labels', but 'targets' has one value"),
+        ({"labels": np.arange(10) % 2, "splits": np.array(["train"] * 10)}, "has no 'split', but 'splits' has one"),
+        ({"labels": np.arange(10) % 2, "label": np.arange(10) % 3}, "it holds both 'labels' and 'label'"),
+        ({"labels": np.arange(10) % 2, "image": BYTES}, "it holds both 'images' and 'image'"),
+    ],
+)
+def test_arrays_that_are_meant_but_named_otherwise_are_refused(tmp_path, arrays, message):
+    np.savez(tmp_path / "a.npz", images=BYTES, **arrays)
+    with pytest.raises(DataError, match=message):
+        own.read_path(tmp_path / "a.npz")
+
+
+def test_arrays_that_are_not_used_are_named(tmp_path):
+    np.savez(tmp_path / "a.npz", images=BYTES, labels=np.arange(10) % 2, subject=np.arange(10), extra=np.eye(3))
+    with pytest.warns(UserWarning, match="a.npz: not used: extra, subject"):
+        own.read_path(tmp_path / "a.npz")
+    data = xr.Dataset(
+        {"images": (("presentation", "row", "column"), BYTES), "labels": ("presentation", np.arange(10) % 2)}
+    )
+    data.assign(subject=("presentation", np.arange(10))).to_netcdf(tmp_path / "a.nc")
+    with pytest.warns(UserWarning, match="a.nc: not used: subject"):
+        own.read_path(tmp_path / "a.nc")
+
+
+def test_labels_of_each_part_fit_its_images(tmp_path):
+    arrays = {"x_train": BYTES[:6], "y_train": np.arange(7) % 2, "x_test": BYTES[6:], "y_test": np.arange(3) % 2}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(DataError, match="y_train has 7 labels for the 6 images of x_train"):
+        own.read_path(tmp_path / "a.npz")
+
+
+def test_dims_of_a_netcdf_file_are_read_by_their_names(tmp_path):
+    data = xr.Dataset(
+        {"images": (("presentation", "row", "column"), BYTES), "labels": ("presentation", np.arange(10) % 2)}
+    )
+    data.to_netcdf(tmp_path / "a.nc")
+    data.transpose("row", "column", "presentation").to_netcdf(tmp_path / "b.nc")
+    one, other = (own.read_path(tmp_path / name) for name in ("a.nc", "b.nc"))
+    assert one.identical(other)

@@ -34,7 +34,7 @@ from biorep.nn.schedule import Schedule
 from biorep.nn.streaming import layer_covariances
 from biorep.nn.training import Training
 from biorep.penalties.base import BasePenalty
-from biorep.schema import check_dataset, describe, label_names, labels_of, require_splits
+from biorep.schema import check_dataset, describe, label_names, labels_of, require_disjoint, require_splits
 from biorep.table import Choice
 from biorep.tables import OBJECTIVES, PENALTIES
 
@@ -193,7 +193,7 @@ class Backprop(DifferentiableNetwork):
         context = context or RunContext()
         self.check_fitting(dataset)
         shape, classes = image_shape(dataset), label_names(dataset)
-        self._check_validation(validation, shape, classes)
+        self._check_validation(validation, dataset, classes)
         module = self.trainable(shape, len(classes), seed)
         self._check_shapes(module, shape, dataset.sizes["presentation"])
         device = context.torch_device()
@@ -291,7 +291,7 @@ class Backprop(DifferentiableNetwork):
             )
             yield Drawing("training", caption, training_curves(trained))
 
-    def _check_validation(self, validation: xr.Dataset | None, shape: tuple[int, ...], classes: list[str]) -> None:
+    def _check_validation(self, validation: xr.Dataset | None, dataset: xr.Dataset, classes: list[str]) -> None:
         if validation is None:
             if self.stop_accuracy is not None:
                 raise ConfigError(
@@ -300,7 +300,8 @@ class Backprop(DifferentiableNetwork):
             return
         check_dataset(validation, value_range=self.accepts)
         require_splits(validation, ("validation",), "watching the training")
-        like = image_shape(validation), label_names(validation)
+        require_disjoint(validation["stimulus_id"].values, dataset["stimulus_id"].values, "watching the training")
+        shape, like = image_shape(dataset), (image_shape(validation), label_names(validation))
         if like != (shape, classes):
             raise DataError(
                 f"the validation images are {like[0]}, of the classes {', '.join(like[1])}; those that are learnt from "

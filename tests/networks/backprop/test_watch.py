@@ -10,7 +10,7 @@ import biorep
 from biorep.bridge import score
 from biorep.checkpoint import Checkpoint
 from biorep.context import RunContext
-from biorep.errors import ConfigError
+from biorep.errors import ConfigError, SplitError
 from biorep.networks.backprop.backprop import RECORDED
 from biorep.networks.backprop.mlp import MLP
 from biorep.networks.backprop.watch import exact_values, names
@@ -275,3 +275,11 @@ def test_a_last_batch_of_one_is_refused_with_batch_norm(digits):
     count = len(digits["train"]["label"])
     with pytest.raises(ConfigError, match=f"the last of {count} images in batches of {count - 1} is alone"):
         MLP(hidden=(10,), batch_norm=True, batch_size=count - 1).fit(digits["train"], seed=0)
+
+
+def test_validation_images_that_are_learnt_from_are_refused(digits):
+    words = np.full(digits["train"].sizes["presentation"], "validation")
+    again = digits["train"].assign_coords(split=("presentation", words))
+    network = biorep.network("mlp", hidden=[5], epochs=1)
+    with pytest.raises(SplitError, match="watching the training: .* stimuli were used for fitting"):
+        network.fit(digits["train"], validation=again, seed=0)

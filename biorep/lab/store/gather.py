@@ -106,11 +106,12 @@ def stack(results: Mapping[str, Result], axes: Axes, title: str) -> dict[str, xr
 
 
 def _unlike(groups: Mapping[str, Group]) -> set[Any]:
-    """Return the dims that differ between runs, in length or in their values."""
+    """Return the dims that differ between runs, in length or in what their coordinates say of their places."""
     seen: dict[Any, set[Any]] = {}
     for group in groups.values():
         for dim, size in {dim: n for v in group.variables.values() for dim, n in v.sizes.items()}.items():
-            values = tuple(group.variables[dim].values.tolist()) if dim in group.variables else ()
+            along = sorted(n for n in group.coordinates if group.variables[n].dims == (dim,))
+            values = tuple((n, *group.variables[n].values.tolist()) for n in along)
             seen.setdefault(dim, set()).add((size, values))
     return {dim for dim, found in seen.items() if len(found) > 1 and dim not in PADDED}
 
@@ -132,9 +133,8 @@ def _by_shape(groups: Mapping[str, Group], unlike: set[str], odd: set[str]) -> l
     for name, group in groups.items():
         dims = {dim for n, v in group.variables.items() if n in odd for dim in v.dims}
         kept = {n: v for n, v in group.variables.items() if unlike & set(v.dims) or n in odd | dims}
-        shape = tuple(
-            sorted((n, v.dims, v.values.shape, str(v.values.tolist()) if n in unlike else "") for n, v in kept.items())
-        )
+        said = {n: str(v.values.tolist()) if n in group.coordinates else "" for n, v in kept.items()}
+        shape = tuple(sorted((n, v.dims, v.values.shape, said[n]) for n, v in kept.items()))
         found.setdefault(shape, {})[name] = Group(kept, group.coordinates & set(kept), group.attrs)
     return [(list(part), part) for part in found.values()]
 

@@ -215,3 +215,18 @@ def test_an_opened_plan_holds_no_file_open(tmp_path):
 
 def _is_open(name):
     return os.path.exists(f"/proc/self/fd/{name}")
+
+
+def test_what_stands_for_other_stimuli_is_not_stacked_by_its_place(plan):
+    def make(units, seed):
+        stimuli = ["a", "b"] if units == 2 else ["c", "d"]
+        return spectrum(units, seed).assign_coords(stimulus_id=("presentation", stimuli))
+
+    plan(*plan.names, make=make)
+    tree = biorep.open(plan.folder)
+    assert {"correct", "stimulus_id"} <= set(tree["spectrum"].attrs["left_out"].split())
+    assert [tree[f"spectrum/shape_{number}"]["stimulus_id"].values.tolist() for number in (1, 2)] == [
+        ["a", "b"],
+        ["c", "d"],
+    ]
+    assert tree["spectrum"]["alpha"].notnull().all()

@@ -57,6 +57,8 @@ class _Slot:
         deaths = 0
         while deaths <= MAX_DEATHS + 1 and not self.stopped:
             self.child = self.child or Child(self.environment)
+            if self.stopped:  # before there was a child to kill
+                break
             outcome = self.child.ask(task)
             if outcome is None or task.own_process:
                 self.end()

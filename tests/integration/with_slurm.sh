@@ -13,7 +13,7 @@ fi
 
 host=$(hostname -s)
 work=$(mktemp -d)
-trap 'pkill -x slurmctld || true; pkill -x slurmd || true; while pgrep -x "slurmctld|slurmd" > /dev/null; do sleep 0.2; done; rm -rf "$work"' EXIT
+trap 'pkill -x slurmctld || true; pkill -x slurmd || true; while pgrep -x slurmctld > /dev/null || pgrep -x slurmd > /dev/null; do sleep 0.2; done; rm -rf "$work"' EXIT
 
 if ! command -v slurmctld >/dev/null; then
     apt-get update -qq

@@ -47,7 +47,8 @@ zip:
     ledger = tmp_path / "ledger"
     ledger.touch()
     command = [sys.executable, "-m", "biorep.cli", "sweep", "plan.yaml", "--out", "store", "--cluster", "slurm"]
-    command += ["--device", "cpu", "--workers", "2", "--cluster-option", "queue=debug", "walltime=00:10:00", "memory=1GB"]
+    command += ["--device", "cpu", "--workers", "2"]
+    command += ["--cluster-option", "queue=debug", "walltime=00:10:00", "memory=1GB"]
     environment = {**os.environ, "BIOREP_TEST_LEDGER": str(ledger)}
     with open(tmp_path / "log", "wb") as log:
         driver = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)

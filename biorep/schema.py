@@ -113,6 +113,8 @@ def responses_of(data: xr.Dataset | xr.DataArray, *, mean: bool = True) -> xr.Da
     dims = [dim for dim in ("repeat", "presentation", "neuroid") if dim in response.dims]
     if set(response.dims) != set(dims) or dims[-2:] != ["presentation", "neuroid"]:
         raise DataError(f"responses must be ([repeat,] presentation, neuroid), got {response.dims}")
+    if response.dtype.kind not in "fiub" or 0 in response.shape:
+        raise DataError(f"responses must be real numbers and not empty, got {response.dtype} {dict(response.sizes)}")
     check_finite(response.values, "response")
     if mean and "repeat" in dims:
         dims, response = dims[1:], response.mean("repeat", dtype=np.float64)

@@ -76,8 +76,10 @@ def from_arrays(
     import xarray as xr
 
     if isinstance(images, xr.DataArray):
-        named = [dim for dim in IMAGE_DIMS if dim in images.dims]
-        images = images.transpose(*named) if len(named) == images.ndim else images
+        known = all(dim in IMAGE_DIMS for dim in images.dims)
+        images = images.transpose(
+            *(dim for dim in IMAGE_DIMS if known or dim == "presentation"), ..., missing_dims="ignore"
+        )
     if isinstance(images, np.ma.MaskedArray) and np.ma.is_masked(images):
         raise DataError(f"{int(np.ma.getmaskarray(images).sum())} values of the images are masked: fill them first")
     images = np.asarray(images)

@@ -35,6 +35,8 @@ class Given:
 
     def batches(self, name: str, size: int = 1000) -> Iterator[Any]:
         """Yield responses in parts of so many presentations."""
+        if size < 1:
+            raise ConfigError(f"a batch must hold at least 1 presentation, got {size}")
         return map(self._own, self._performer.batches(self._parent(name), size))
 
     def _parent(self, name: str) -> Node:

@@ -39,7 +39,7 @@ def spectral_norm_penalty(
     Raises
     ------
     ConfigError
-        If there is no iteration.
+        If there is no matrix, or no iteration.
 
     References
     ----------
@@ -48,6 +48,8 @@ def spectral_norm_penalty(
     Zavatone-Veth, J. & Pehlevan, C. (2024). Spectral regularization for adversarially-robust representation learning.
     arXiv:2405.17181.
     """
+    if not weights:
+        raise ConfigError("there are no matrices to take a norm of")
     if iterations < 1:
         raise ConfigError(f"iterations must be at least 1, got {iterations}")
     total = weights[0].new_zeros(())

@@ -42,7 +42,7 @@ def check_call(
     choose(loss, get_args(Loss), "loss")
     refuse_training(model)
     try:
-        radii = torch.as_tensor(epsilon, dtype=torch.float64)
+        radii = torch.as_tensor(None if isinstance(epsilon, bool) else epsilon, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
         raise ConfigError(f"epsilon must be a number, or one for each image, got {epsilon!r}") from None
     if not bool(((radii >= 0) & torch.isfinite(radii)).all()):

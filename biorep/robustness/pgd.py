@@ -61,8 +61,15 @@ def pgd(
     Madry et al. (2018), arXiv:1706.06083; Carlini & Wagner (2017), arXiv:1608.04644 (margin loss).
     """
     check_call(model, images, labels, epsilon=epsilon, norm=norm, bounds=bounds, loss=loss)
-    if steps < 1 or not (relative_step is None or 0 < relative_step < float("inf")):
-        raise ConfigError(f"steps must be at least 1 and relative_step positive, got {steps} and {relative_step}")
+    if (
+        isinstance(steps, bool)
+        or not isinstance(steps, int)
+        or steps < 1
+        or not (relative_step is None or 0 < relative_step < float("inf"))
+    ):
+        raise ConfigError(
+            f"steps must be at least 1, whole, and relative_step positive, got {steps} and {relative_step}"
+        )
     if start is not None:
         check_start(start, images)
     radius = per_image(epsilon, images)

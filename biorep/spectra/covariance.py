@@ -62,7 +62,7 @@ def eigenspectrum(representation: xr.Dataset | xr.DataArray, *, ddof: int = 1) -
     n, d = values.shape
     if n < 2:
         raise DataError(f"a covariance needs at least two presentations, got {n}")
-    if not 0 <= ddof < n:
+    if not isinstance(ddof, int | np.integer) or not 0 <= ddof < n:
         raise ConfigError(f"ddof must be 0 or more and less than the {n} presentations, got {ddof}")
     silent = int((values.max(0) == values.min(0)).sum())
     if silent == d:

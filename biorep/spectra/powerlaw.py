@@ -143,6 +143,8 @@ def eigenvalues_of(spectrum: xr.Dataset) -> np.ndarray:
     DataError, NumericalError
         See `fit_powerlaw`.
     """
+    if not isinstance(spectrum, xr.Dataset) or "eigenvalue" not in spectrum:
+        raise DataError("this is no spectrum: it has no eigenvalue(component); biorep.spectra.eigenspectrum makes one")
     eigenvalue = spectrum["eigenvalue"]
     if eigenvalue.dims != ("component",):
         raise DataError(
@@ -243,7 +245,7 @@ def powerlaw_deviation(
     Raises
     ------
     ConfigError
-        If a rank is less than 1, or `last` less than `first`.
+        If a rank is less than 1 or no whole number, `last` less than `first`, or alpha no number.
     DataError
         If the spectrum ends before `last`, or an eigenvalue up to there is not positive.
 
@@ -254,8 +256,9 @@ def powerlaw_deviation(
     >>> powerlaw_deviation(spectrum, first=11, last=20) < 1e-12
     True
     """
-    if not (1 <= first <= last and anchor >= 1):
-        raise ConfigError(f"ranks count from 1: first {first}, last {last}, anchor {anchor}")
+    ranked = all(isinstance(rank, int | np.integer) for rank in (first, last, anchor))
+    if not (ranked and 1 <= first <= last and anchor >= 1 and np.isfinite(alpha)):
+        raise ConfigError(f"ranks count from 1: first {first}, last {last}, anchor {anchor}; alpha is {alpha}")
     eigenvalues = eigenvalues_of(spectrum)
     needed = max(last, anchor)
     if len(eigenvalues) < needed or not (eigenvalues[:needed] > 0).all():

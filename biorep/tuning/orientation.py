@@ -110,8 +110,6 @@ def _response(representation: xr.Dataset) -> xr.DataArray:
             f"{', '.join(along) or 'none'}). Tuning is measured with gratings: encode biorep.datasets.gratings()."
         )
     response = responses_of(representation).astype(np.float64)
-    if response.size == 0:
-        raise DataError(f"the representation is empty: {dict(response.sizes)}")
     if (smallest := float(response.min())) < 0:
         raise DataError(
             f"tuning needs responses >= 0, the smallest is {smallest:g}: the circular variance of signed numbers means "

@@ -80,6 +80,8 @@ def test_named_dims_are_read_by_their_names():
     plain = datasets.from_arrays(images)
     for order in (("row", "column", "presentation"), ("presentation", "column", "row")):
         assert datasets.from_arrays(named.transpose(*order)).identical(plain)
+    others = named.rename(row="y", column="x").transpose("y", "presentation", "x")
+    assert datasets.from_arrays(others).identical(plain)
 
 
 def test_masked_values_are_refused():

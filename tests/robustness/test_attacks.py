@@ -204,6 +204,7 @@ def test_margin():
         ({"bounds": (0.0, 0.5)}, DataError, r"outside the bounds \[0, 0.5\]"),
         ({"bounds": None}, ConfigError, "bounds must be"),
         ({"epsilon": None}, ConfigError, "epsilon must be a number"),
+        ({"epsilon": True}, ConfigError, "epsilon must be a number"),
         ({"labels": torch.zeros(6)}, DataError, "labels must be integers"),
         ({"labels": torch.zeros(6, dtype=torch.bool)}, DataError, "labels must be integers"),
         ({"labels": np.zeros(6, int)}, DataError, "labels must be a torch tensor, got ndarray"),
@@ -228,6 +229,8 @@ def test_what_cannot_be_attacked_is_explained(attack, wrong, error, message):
     ("wrong", "error", "message"),
     [
         ({"steps": 0}, ConfigError, "steps must be at least 1"),
+        ({"steps": 1.5}, ConfigError, "steps must be at least 1, whole"),
+        ({"steps": True}, ConfigError, "steps must be at least 1, whole"),
         ({"relative_step": 0.0}, ConfigError, "relative_step positive"),
         ({"relative_step": float("nan")}, ConfigError, "relative_step positive"),
         ({"start": torch.full((6, 10), torch.nan)}, NumericalError, "start: values are NaN"),

@@ -124,6 +124,9 @@ def test_nan_in_one_repeat_is_no_number_to_pass_over():
         (xr.Dataset({"image": ("presentation", np.ones(3))}), "it has no 'response' \\(it has image\\)"),
         (xr.DataArray(np.ones((3, 3)), dims=("presentation", "pixel")), "must be .* presentation, neuroid"),
         (xr.DataArray(np.ones(3), dims="neuroid"), "must be .* presentation, neuroid"),
+        (_array(np.array([["a", "b"]])), "must be real numbers and not empty"),
+        (_array(np.ones((3, 2)) * 1j), "must be real numbers and not empty"),
+        (_array(np.ones((3, 2))).expand_dims("repeat").isel(repeat=[]), "must be real numbers and not empty"),
     ],
 )
 def test_what_is_no_representation_is_refused(wrong, message):

@@ -178,7 +178,17 @@ def test_wrong_words_and_ranks_are_refused(wrong, message):
         fit_powerlaw(_spectrum(LAW), **({"first": 11, "last": 100} | wrong))
 
 
-@pytest.mark.parametrize("wrong", [{"first": 20, "last": 12}, {"anchor": 0}, {"anchor": -1}, {"first": 0}])
+@pytest.mark.parametrize("nothing", [xr.Dataset({"a": 1}), LAW])
+def test_what_has_no_eigenvalues_is_no_spectrum(nothing):
+    for function in (fit_powerlaw, powerlaw_deviation):
+        with pytest.raises(DataError, match="this is no spectrum"):
+            function(nothing, first=11, last=100)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"first": 20, "last": 12}, {"anchor": 0}, {"anchor": -1}, {"first": 0}, {"first": 1.5}, {"alpha": np.nan}],
+)
 def test_a_deviation_takes_ranks_from_1_on(wrong):
     with pytest.raises(ConfigError, match="ranks count from 1"):
         powerlaw_deviation(_spectrum(LAW), **({"last": 100} | wrong))

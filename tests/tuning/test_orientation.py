@@ -178,5 +178,5 @@ def test_responses_without_meaning(shown):
         tuning(_represent(shown, signed))
     with pytest.raises(NumericalError, match="'response' holds 1 values"):
         tuning(_represent(shown, np.where(signed < 0, np.nan, ones)))
-    with pytest.raises(DataError, match="the representation is empty"):
+    with pytest.raises(DataError, match="must be real numbers and not empty"):
         tuning(_represent(shown, ones[:, :0]))

@@ -90,11 +90,11 @@ def sweep(
     if not isinstance(plan, Plan):
         plan = read(plan, overrides, shrunk=shrunk)
     root, context = Path(root), context or RunContext()
-    if workers < 1:
+    if not isinstance(workers, int) or workers < 1:
         raise ConfigError(f"a sweep needs at least 1 worker, got {workers}")
     if options and cluster != "slurm":
         raise ConfigError(f"cluster options ({', '.join(options)}) are for '--cluster slurm'; this is '{cluster}'")
-    if "://" not in cluster:
+    if "://" not in str(cluster):
         choose(cluster, ("local", "slurm"), "cluster")
     if cluster == "local":
         context = resolved(context)

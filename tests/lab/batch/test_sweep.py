@@ -231,6 +231,8 @@ def test_survey_knows_runs_of_other_settings(sweep, tmp_path):
     ("options", "message"),
     [
         ({"workers": 0}, "at least 1 worker, got 0"),
+        ({"workers": 1.5}, "at least 1 worker, got 1.5"),
+        ({"cluster": None}, "unknown cluster None"),
         ({"cluster": "slrum"}, "unknown cluster 'slrum'.*did you mean 'slurm'"),
         ({"options": {"queue": "debug"}}, r"cluster options \(queue\) are for '--cluster slurm'"),
     ],

@@ -55,10 +55,14 @@ def record_of(planned: Planned, made: Mapping[str, Node], store: Stages, seconds
 def columns_of(recipes: list[Recipe]) -> list[dict[str, Any]]:
     """Return the columns of a plan's table: of its measures in the order of the table, then of its networks."""
     found: dict[str, dict[str, Any]] = {}
+    notes: dict[str, dict[str, str]] = {}  # networks mean different things by one word: what each of them says
     parts: list[tuple[str, Measure | Network]] = [one for recipe in recipes for one in recipe.measures.items()]
     for name, part in [*parts, *(("state", recipe.network) for recipe in recipes)]:
         suffix = name.partition("/")[2]
         for column in part.columns:
             full, heading = f"{name}.{column.name}", f"{column.heading} ({suffix})" if suffix else column.heading
-            found[full] = asdict(replace(column, name=full, heading=heading))
+            said = notes.setdefault(full, {})
+            said.setdefault(column.note, part.word)
+            note = column.note if len(said) == 1 else "; ".join(f"{word}: {text}" for text, word in said.items())
+            found[full] = asdict(replace(column, name=full, heading=heading, note=note))
     return list(found.values())

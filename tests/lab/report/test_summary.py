@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from biorep.lab.batch.run_one import columns_of
+from biorep.lab.recipe import recipe_from
 from biorep.lab.report.table import Estimate, Row, estimate, notes, render, summary
 from biorep.lab.store.runs import PlanRecord, RunRecord
+from biorep.source import Source
 
 
 def test_estimate_is_the_mean_with_its_t_interval():
@@ -55,3 +58,14 @@ def test_the_table_comes_from_the_records_alone(tmp_path):
     assert [row.name for row in rows] == ["a", "b"]
     assert rows[0].values["entropy.bits"].mean == 2.0
     assert rows[1].values["entropy.bits"].mean == np.inf
+
+
+def test_a_column_that_two_networks_have_says_what_each_means_by_it():
+    recipes = [
+        recipe_from(Source({"name": "c", "dataset": {"name": "digits"}, "network": {"kind": kind}}, "c", {}))
+        for kind in ("krotov-hopfield", "diehl-cook", "krotov-hopfield")
+    ]
+    (used,) = [column for column in columns_of(recipes) if column["name"] == "state.used"]
+    assert used["note"].startswith("krotov-hopfield: share of the units that win and whose weights")
+    assert "; diehl-cook: share of the units that answer most" in used["note"]
+    assert columns_of(recipes[:1])[-1]["note"].startswith("share of the units that win")

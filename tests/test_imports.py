@@ -12,7 +12,7 @@ import biorep
 ROOT = Path(biorep.__file__).parent
 GROUND = (
     "errors", "source", "explain", "config", "rng", "resources", "usercode", "table", "tables", "schema", "progress",
-    "context", "contracts", "atomic", "checkpoint",
+    "context", "contracts", "atomic", "checkpoint", "words",
 )  # fmt: skip
 #: Rooms of the science, left to right: each may import only from those before it, and from the ground.
 SCIENCE = [

@@ -6,6 +6,8 @@
 Start and memory are in `spiking_start.py`, speed late in a training in `spiking_late.py`: on the processors of some
 makers numbers that decay towards 0 would cost more and more; this program prints that table too.
 
+"Each asked" is the same network without `biorep.engines.waiting`, as Brian2 compiles it: its answers are equal.
+
 Process CPU time, user and system, per presentation; medians of interleaved rounds. Ours is everything that a training
 does between two presentations of its list: feeding, reading and writing files, starting the binary, drawing the input
 spikes, normalisation, plasticity, counting; only the history and checkpoints are left out. The peers run as
@@ -31,6 +33,7 @@ from typing import Any
 
 import numpy as np
 from spiking_cases import (
+    ASKED,
     PEER_CHUNKS,
     PEER_TIMED,
     PEERS,
@@ -41,6 +44,7 @@ from spiking_cases import (
     Measured,
     dataset,
     draw_keys,
+    every_input_asked,
     input_spikes,
 )
 from spiking_late import print_late
@@ -135,11 +139,14 @@ def compare(arguments: argparse.Namespace) -> None:
     keys = draw_keys(len(images))
     say("compiling")
     inputs = {protocol.name: input_spikes(protocol, images, keys) for protocol in PROTOCOLS}
-    cases = {
-        (protocol.name, units): Case(protocol, units, images, keys)
-        for protocol in PROTOCOLS
-        for units in arguments.units
-    }
+    cases = {}
+    for protocol in PROTOCOLS:
+        for units in arguments.units:
+            cases[protocol.name, units] = ours = Case(protocol, units, images, keys)
+            with every_input_asked():
+                cases[f"{protocol.name}{ASKED}", units] = asked = Case(protocol, units, images, keys)
+            for verb in ("train", "infer"):
+                assert np.array_equal(ours.answers(verb), asked.answers(verb)), "the two forms answer otherwise"
     pythons = {peer: getattr(arguments, option) for peer, (option, _, _) in PEERS.items()}
     before = load()
     found = measure(cases, pythons, images, arguments.units, arguments.rounds)
@@ -150,7 +157,7 @@ def compare(arguments: argparse.Namespace) -> None:
     )
     print_speed(found, arguments.units, inputs)
     print_profile(found, arguments.units, inputs)
-    print_late(arguments.units, images)
+    print_late(arguments.units, images, {key[:2]: spent for key, spent in found.spent.items() if key[2] == "train"})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import statistics
 import time
 
 import numpy as np
-from spiking_cases import GIGA, INPUTS, PEERS, PROTOCOLS, Key, Measured
+from spiking_cases import ASKED, GIGA, INPUTS, PEERS, PROTOCOLS, Key, Measured
 
 
 def print_speed(found: Measured, sizes: list[int], inputs: dict[str, float]) -> None:
@@ -27,6 +27,12 @@ def print_speed(found: Measured, sizes: list[int], inputs: dict[str, float]) -> 
             print(_row("biorep", (protocol.name, units), found, middle), end="")
             wishes = (f"{verb} <= {wish[units]}" for verb, wish in protocol.targets.items() if units in wish)
             print(", ".join(wishes))
+            asked = f"{protocol.name}{ASKED}", units
+            print(_row("each asked", asked, found, middle), end="")
+            times = (
+                f"{verb} {middle[*asked, verb] / middle[protocol.name, units, verb]:.2f}" for verb in protocol.targets
+            )
+            print(", ".join(times))
             if not short:
                 continue
             for peer, (_, _, wish) in PEERS.items():
@@ -37,7 +43,7 @@ def print_speed(found: Measured, sizes: list[int], inputs: dict[str, float]) -> 
                     verb: middle[peer, units, verb] / middle[protocol.name, units, verb] for verb in ("train", "infer")
                 }
                 print(_row(peer, (peer, units), found, middle), end="")
-                print(f"train {ratio['train']:.1f} (>= {wish}), infer {ratio['infer']:.1f}")
+                print(f"train {ratio['train']:.1f} (>= {wish.get(units, '-')}), infer {ratio['infer']:.1f}")
     for peer, title in found.title.items():
         encoding = [units for units in sizes if (peer, units, "encode") in middle]
         apart = "".join(

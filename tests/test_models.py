@@ -17,8 +17,8 @@ def test_models_are_found():
     assert {"quickstart", "krotov_hopfield_2019_mnist", "holzhausen_2024_cifar10"} <= set(MODELS)
 
 
-#: Half a minute, and nothing in it that the other spiking recipes do not have.
-LONG = ("study_diehl_cook",)
+#: A minute or more, and nothing in it that the other spiking recipes do not have.
+LONG = ("study_diehl_cook", "study_time_step")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in LONG else []) for n in MODELS])

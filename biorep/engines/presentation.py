@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from biorep.engines import waiting
 from biorep.engines.counter import function
 from biorep.engines.layout import Layout
 from biorep.errors import ConfigError
@@ -182,9 +183,25 @@ class Circuit:
         """Flags of a parameter: one value for all neurons, or, with several copies, one that a copy's neurons share."""
         return "shared, constant" if self.layout.copies == 1 else "constant"
 
-    def copy_of(self, neurons: int) -> np.ndarray:
-        """Return the copy that each neuron belongs to, for groups of so many neurons per copy."""
-        return np.repeat(np.arange(self.layout.copies), neurons)
+    def link(self, group: Any, name: str, source: Any, variable: str | None = None) -> None:
+        """Let a linked variable of a group be that of the only neuron which `source` has in the same copy.
+
+        Parameters
+        ----------
+        group : NeuronGroup
+        name : str
+            Its variable, flagged ``(linked)``.
+        source : NeuronGroup
+            Of one neuron per copy.
+        variable : str, optional
+            The variable of that neuron; `name` by default.
+        """
+        import brian2 as b2
+
+        copies = self.layout.copies
+        # Of one copy all neurons read the same number; a list of places would keep the loop from being vectorised.
+        index = None if copies == 1 else np.repeat(np.arange(copies), len(group) // copies)
+        setattr(group, name, b2.linked_var(source, variable or name, index=index))
 
     def network(self) -> Any:
         """Return everything as a Brian2 network."""
@@ -300,11 +317,11 @@ class Circuit:
             method="exact",
             name="input",
             namespace={"images": self.images, "uniform": function()},
+            codeobj_class=waiting.code_class(timing),
         )
-        source = self.copy_of(inputs)
         for name in ("row", "gain", "live", "key_low", "key_high"):
-            setattr(group, name, b2.linked_var(self.presenter, name, index=source))
-        group.presenter_tries = b2.linked_var(self.presenter, "tries", index=source)
+            self.link(group, name, self.presenter)
+        self.link(group, "presenter_tries", self.presenter, "tries")
         self.at_onset(
             group,
             f"""p = clip(images((row + 0.5)*second, {pixel})*gain*live*peak_rate*{timing.dt}*ms, 0, 1)
@@ -333,9 +350,8 @@ class Circuit:
             namespace={"images": self.images},
             clock=self.slot,
         )
-        source = self.copy_of(inputs)
-        group.row = b2.linked_var(self.presenter, "row", index=source)
-        group.live = b2.linked_var(self.presenter, "live", index=source)
+        self.link(group, "row", self.presenter)
+        self.link(group, "live", self.presenter)
         pixel = "i" if copies == 1 else f"i % {inputs}"
         self.at_onset(group, f"X = images((row + 0.5)*second, {pixel})*live", LOAD)
         self.add(group)

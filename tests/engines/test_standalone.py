@@ -16,6 +16,7 @@ from scipy import stats
 import biorep
 from biorep.context import RunContext
 from biorep.engines import Blueprint, cache, prepare, standalone
+from biorep.engines.chunks import Feeder
 from biorep.engines.layout import Layout, Timing
 from biorep.errors import ConfigError, NumericalError, StoreError
 
@@ -98,6 +99,38 @@ def test_copies_on_the_compiled_engine_equal_the_simple_one():
     fast = relayed(images, engine="cpp_standalone", slots=LAYOUT.slots, **options)
     for a, b in zip(slow[0] + slow[1], fast[0] + fast[1], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+def test_inputs_that_wait_spike_in_the_same_steps_and_in_the_same_order():
+    """Compiled code keeps a list of the inputs that are due; the simple engine asks each of them in each step."""
+    images = np.random.default_rng(2).random((12, 40)) * (np.random.default_rng(3).random((12, 40)) < 0.5)
+    layout = Layout(Timing(1.0, 30.0, 10.0), 40, 40, 2, 5, 3)
+
+    def watched(circuit):
+        import brian2 as b2
+
+        relay(circuit)
+        circuit.add(b2.SpikeMonitor(next(obj for obj in circuit.objects if obj.name == "input"), name="sent"))
+
+    sent = []
+    for engine in ("runtime-numpy", "cpp_standalone"):
+        program = prepare(Blueprint(layout, watched), engine)
+        values = {"presenter.min_spikes": 300, "presenter.gain_step": 0.5, "input.peak_rate": 300.0}
+        values = {name: np.full(program.size(name), value) for name, value in values.items()}
+        showings = [showing(images, order=range(12)), showing(images, order=range(11, -1, -1))]
+        feeder = Feeder(program, showings, values, watched=("sent.t", "sent.i"))
+        progress = feeder.start({})
+        while not feeder.finished(progress):
+            progress, _ = feeder.chunk(progress)
+            sent.append((np.round(feeder.seen["sent.t"] * 1e3).astype(int), feeder.seen["sent.i"]))
+        program.close()
+    halves = sent[: len(sent) // 2], sent[len(sent) // 2 :]
+    for (steps, inputs), (other_steps, other_inputs) in zip(*halves, strict=True):
+        np.testing.assert_array_equal(steps, other_steps)
+        np.testing.assert_array_equal(inputs, other_inputs)
+    assert sum(len(steps) for steps, _ in halves[0]) > 1000
+    assert len(halves[0]) > 3
 
 
 def test_a_slot_has_as_many_steps_after_minutes_as_at_the_start():

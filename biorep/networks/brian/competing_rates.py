@@ -115,7 +115,7 @@ class CompetingRates(SpikingNetwork):
             model += "shown : 1 (linked)\neps : 1\ng : 1\n"
         hidden = b2.NeuronGroup(self.units * circuit.layout.copies, model, method="euler", name="hidden")
         if learn:
-            hidden.shown = b2.linked_var(circuit.presenter, "live", index=circuit.copy_of(self.units))
+            circuit.link(hidden, "shown", circuit.presenter, "live")
         hidden.run_regularly("r = clip(h, 0, inf)", when="end", name="rectify")
         circuit.add(hidden)
         return hidden
@@ -139,7 +139,7 @@ class CompetingRates(SpikingNetwork):
         pool = b2.NeuronGroup(circuit.layout.copies, "R : 1", name="pool")
         to_pool = b2.Synapses(hidden, pool, "R_post = r_pre : 1 (summed)", name="to_pool")
         circuit.connect_one(to_pool)
-        hidden.R = b2.linked_var(pool, "R", index=circuit.copy_of(self.units))
+        circuit.link(hidden, "R", pool)
         circuit.add(pool, to_pool)
 
     def _teach(self, circuit: Circuit, hidden: Any, feedforward: Any) -> None:

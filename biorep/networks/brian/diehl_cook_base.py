@@ -210,7 +210,6 @@ class DiehlCookBase(SpikingNetwork):
         return ("excitatory", "inhibitory") if self.inhibition == "layer" else ("excitatory",)
 
     def _excitatory(self, circuit: Circuit, learn: bool) -> Any:
-        import brian2 as b2
 
         cell, traces = self.cell, RULES[self.rule].traces if learn else {}
         inhibition, own, sends = lateral_inhibition.received(self.inhibition, cell.inhibition)
@@ -218,7 +217,7 @@ class DiehlCookBase(SpikingNetwork):
         reset = f"{cell.reset}; pause = {round(5 / self.dt)}" + ("; theta += theta_plus" if learn else "")
         sent = "; ".join(["count += 1", *([sends] if sends else []), *(f"{trace} = 1" for trace in traces)])
         group = self._neurons(circuit, model.format(per_copy=circuit.per_copy), reset, sent)
-        group.live = b2.linked_var(circuit.presenter, "live", index=circuit.copy_of(self.units))
+        circuit.link(group, "live", circuit.presenter)
         share = self.dt / 100
         membrane = cell.membrane.format(a=share, decay=repr(float(-np.expm1(-share))), own=own)
         # It reads the conductances before their own step of the same time step.

@@ -91,7 +91,7 @@ def _pool(circuit: Circuit, excitatory: Any, form: str, event: str) -> None:
     pool = b2.NeuronGroup(circuit.layout.copies, form.format(g="g"), method="exact", name="pool")
     to_pool = b2.Synapses(excitatory, pool, on_pre="g_post += inhibition_strength_pre", on_event=event, name="to_pool")
     circuit.connect_one(to_pool)
-    excitatory.gpool = b2.linked_var(pool, "g", index=circuit.copy_of(len(excitatory) // circuit.layout.copies))
+    circuit.link(excitatory, "gpool", pool, "g")
     if form == PULSE:
         # After the membrane's step, which has read it and comes with order -1.
         pool.run_regularly("g = 0", when="groups", order=0, name="pool_clear")

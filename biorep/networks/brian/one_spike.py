@@ -58,10 +58,10 @@ def judge(circuit: Circuit, group: Any) -> None:
     bids = b2.Synapses(group, highest, on_pre="best_post = clip(best_post, excess_pre, 1000*volt)", name="bids")
     circuit.connect_one(bids)
     group.set_event_schedule("fire", when="thresholds")  # a custom event would come after them
-    group.best = b2.linked_var(highest, "best", index=circuit.copy_of(units))
-    group.showing = b2.linked_var(circuit.presenter, "tries", index=circuit.copy_of(units))
+    circuit.link(group, "best", highest)
+    circuit.link(group, "showing", circuit.presenter, "tries")
     for name in ("key_low", "key_high"):
-        setattr(group, name, b2.linked_var(circuit.presenter, name, index=circuit.copy_of(units)))
+        circuit.link(group, name, circuit.presenter)
     # Indices behind those of the inputs: draws that no input spike uses.
     draw = f"uniform({inputs} + i % {units}, showing, key_low, key_high)"
     circuit.at_onset(group, f"tie = {TIE!r}*mV*{draw}", name="ties")

@@ -114,7 +114,7 @@ class SAILnet(SpikingNetwork):
             namespace={"tau": self.tau * b2.ms},
         )
         if learn:
-            cells.shown = b2.linked_var(circuit.presenter, "live", index=circuit.copy_of(self.units))
+            circuit.link(cells, "shown", circuit.presenter, "live")
         # The step has read the inhibition by the spikes before; those of this step come after it.
         cells.run_regularly("inhibition = 0", when="groups", order=1, name="release")
         circuit.add(cells)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from unittest import mock
+
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies
 from variants import images, variants
 
 import biorep
@@ -35,15 +39,15 @@ def state_of(network, inputs=9):
     return network.learnt(arrays, inputs)
 
 
-def fed(network, orders, *, learn, slots, monkeypatch):
+def fed(network, orders, *, learn, slots):
     """Return the answers to images in several orders, one per copy, in chunks of so many slots, and the last state."""
     from biorep.networks.brian import simulation
 
-    monkeypatch.setattr(simulation, "CHUNKS", (slots,))
     data = images()
     rows, keys = network.prepare_images(flat_images(data)), encoding_keys(network.draws, data, 0)
     showings = [Showing(rows, np.asarray(order), keys[order]) for order in orders]
-    feed = feeder([network] * len(orders), showings, rows.shape[1], learn=learn, context=NUMPY)
+    with mock.patch.object(simulation, "CHUNKS", (slots,)):
+        feed = feeder([network] * len(orders), showings, rows.shape[1], learn=learn, context=NUMPY)
     start = network.initial(9, 0) if learn else {}
     start |= dict(network.frozen(state_of(network)))
     progress = feed.start({name: np.concatenate([values] * len(orders)) for name, values in start.items()})
@@ -56,15 +60,36 @@ def fed(network, orders, *, learn, slots, monkeypatch):
     return counts, latest.state, feed.program
 
 
-@pytest.mark.parametrize("name", [*FROZEN, *OTHERS])
-def test_frozen_answers_do_not_depend_on_the_order_of_the_images(name, monkeypatch):
+@functools.cache
+def answers_in_order(name):
+    """Return the answers of a frozen network to the images in their own order, in one chunk."""
+    (answers,), _, _ = fed((FROZEN | OTHERS)[name], [range(6)], learn=False, slots=6)
+    assert (answers.sum(1) > 0).sum() >= 3
+    return answers
+
+
+ANY_ORDER = strategies.tuples(strategies.permutations(range(6)), strategies.integers(2, 7))
+
+
+def check_order(name, order, slots):
     """Two copies see the images in two orders: after another image, every image finds the same network."""
-    network = (FROZEN | OTHERS)[name]
-    (forward, other), _, _ = fed(
-        network, [[0, 1, 2, 3, 4, 5], [4, 3, 5, 1, 0, 2]], learn=False, slots=6, monkeypatch=monkeypatch
-    )
-    np.testing.assert_array_equal(forward, other)
-    assert (forward.sum(1) > 0).sum() >= 3
+    both, _, _ = fed((FROZEN | OTHERS)[name], [order, order[::-1]], learn=False, slots=slots)
+    for answers in both:
+        np.testing.assert_array_equal(answers, answers_in_order(name))
+
+
+@settings(max_examples=5, deadline=None, derandomize=True)
+@given(name=strategies.sampled_from([*FROZEN, *OTHERS]), shown=ANY_ORDER)
+def test_frozen_answers_depend_neither_on_the_order_of_the_images_nor_on_the_chunks(name, shown):
+    check_order(name, *shown)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*FROZEN, *OTHERS])
+@settings(max_examples=3, deadline=None, derandomize=True)
+@given(shown=ANY_ORDER)
+def test_frozen_answers_of_every_variant_do_not_depend_on_the_order(name, shown):
+    check_order(name, *shown)
 
 
 def of_all(networks):
@@ -83,9 +108,9 @@ def of_all(networks):
 
 
 @pytest.mark.parametrize("name", [*of_all(RESET), *OTHERS])
-def test_after_an_image_every_fast_variable_is_at_rest_again(name, monkeypatch):
+def test_after_an_image_every_fast_variable_is_at_rest_again(name):
     """A slot without an image follows each image of a copy whose list has ended: what it finds, it leaves."""
-    _, state, program = fed((RESET | OTHERS)[name], [[0]], learn=True, slots=2, monkeypatch=monkeypatch)
+    _, state, program = fed((RESET | OTHERS)[name], [[0]], learn=True, slots=2)
     assert set(program.rest) <= set(program.state)
     for variable, rest in program.rest.items():
         if not variable.endswith(".pause"):  # so that the copy stays at rest
@@ -93,9 +118,9 @@ def test_after_an_image_every_fast_variable_is_at_rest_again(name, monkeypatch):
     assert len(program.rest) >= 2
 
 
-def test_without_a_reset_the_network_goes_on_where_it_was(monkeypatch):
+def test_without_a_reset_the_network_goes_on_where_it_was():
     network = FROZEN["conductance-pair-pool-prompt"].model_copy(update={"carry_over": True})
-    _, state, program = fed(network, [[0]], learn=False, slots=2, monkeypatch=monkeypatch)
+    _, state, program = fed(network, [[0]], learn=False, slots=2)
     assert any((state[name] != rest).any() for name, rest in program.rest.items() if not name.endswith(".pause"))
 
 
@@ -131,7 +156,7 @@ def test_recorded_spikes_sum_to_the_counts_of_every_layer(name, monkeypatch):
         assert network.encode(state, data, layer="inhibitory", seed=2, context=NUMPY).identical(other)
 
 
-def test_of_equal_neurons_one_sends_its_spike(monkeypatch):
+def test_of_equal_neurons_one_sends_its_spike():
     """Equal weights and thresholds: all cross in the same step, and a draw of the showing decides."""
     network = FROZEN["current-pair-direct-prompt-one"].model_copy(update={"inhibition_strength": 0.0})
     state = state_of(network)

@@ -35,8 +35,9 @@ class Column:
 
     name: str  # in `run.json`
     heading: str
-    digits: int = 3  # decimals
+    digits: int = 3  # significant ones, and at least so many decimals
     note: str = ""  # what the number is, for the foot of the page
+    unit: str = ""  # for the heading
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,10 @@ class Measure(Config, ABC):
     def numbers(self, result: xr.DataTree) -> dict[str, float]:
         """Return the numbers of the columns, as far as the result has them."""
         return {}
+
+    def columns_for(self, recipe: Recipe) -> tuple[Column, ...]:
+        """Return the columns as they are headed in a recipe: units may depend on it."""
+        return self.columns
 
     def figures(self, rows: Rows) -> Iterator[Drawing]:
         """Yield figures of the results of all runs."""

@@ -48,6 +48,14 @@ def did_you_mean(word: object, options: Iterable[str]) -> str:
     return f"; did you mean '{folded[close[0]]}'?" if close else ""
 
 
+def whole(value: object, name: str, *, least: int = 1) -> int:
+    """Return a whole number of at least `least`, a Python or a numpy one; raise a `ConfigError` for anything else."""
+    number = getattr(value, "item", lambda: value)() if getattr(value, "shape", ()) == () else None
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise ConfigError(f"{name} must be a whole number, at least {least}, got {value!r}")
+    return number
+
+
 def choose(word: object, options: Iterable[str], what: str) -> str:
     """Return `word` if it is one of the options, else raise a `ConfigError` that lists them."""
     names = sorted(options)

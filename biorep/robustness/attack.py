@@ -71,10 +71,10 @@ def random_starts(images: Tensor, norm: Norm, seed: int) -> Callable[[int], Tens
     """Return the `start` of a `Problem`: each restart is drawn once, from a stream of its own."""
 
     @cache
-    def start(restart: int) -> Tensor:
+    def drawn(restart: int) -> Tensor:
         return unit_start(tuple(images.shape), norm, seed, restart)
 
-    return start
+    return lambda restart: drawn(restart).clone()  # an attack may work in place
 
 
 class Attack(Config, ABC):

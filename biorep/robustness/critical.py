@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor
 
 from biorep.robustness.attack import Problem
-from biorep.robustness.gate import check_images
 from biorep.robustness.perturbation import size
 
 #: An attack on a problem: (index of images, epsilon of each or None) -> perturbed images.
 Move = Callable[[Tensor, Tensor | None], Tensor]
+#: Halvings at most: enough to come from any radius to where perturbations of float64 images are rounding errors.
+HALVINGS = 80
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LeastNorms:
 
 
 def least_norms(
-    problem: Problem, move: Move, clean: np.ndarray, *, epsilons: list[float], refinements: int
+    problem: Problem, move: Move, clean: np.ndarray, *, epsilons: list[float], precision: float
 ) -> LeastNorms:
     """Run an attack over a grid of epsilons and refine the first success of each image by bisection.
 
@@ -46,15 +46,18 @@ def least_norms(
         Images that are classified correctly; the others are not attacked.
     epsilons : list of float
         Ascending, the first one 0. Empty: call the attack once, without epsilon.
-    refinements : int
-        Halvings of the interval between the last epsilon that failed and the first that succeeded.
+    precision : float
+        The interval between the last epsilon that failed and the first that succeeded is halved until it is this share
+        of its lower end; infinite: not at all. Below the smallest epsilon it is halved as well.
     """
     search = _Search(problem, move, clean)
     if not epsilons:
         search.attempt(search.standing, None)
     search.scan(epsilons)
-    for _ in range(refinements):
-        search.bisect()
+    finest = tolerances(problem, epsilons[1:2])
+    for _ in range(HALVINGS):
+        if not search.bisect(precision, *finest):
+            break
     return LeastNorms(search.distance.numpy(), search.l2.numpy())
 
 
@@ -76,7 +79,6 @@ class _Search:
             return torch.zeros(0, dtype=torch.bool)
         problem = self.problem
         found = self.move(chosen, None if epsilon is None else epsilon.to(problem.images.dtype))
-        check_images(found, problem.bounds, "images that the attack returned")
         fooled = problem.fooled(chosen, found)
         delta = (found - problem.images[chosen]).double()
         norms = size(delta, problem.norm).cpu()
@@ -92,13 +94,17 @@ class _Search:
             first = self.standing[fooled & torch.isinf(self.high[self.standing])]
             self.low[first], self.high[first] = below, epsilon
 
-    def bisect(self) -> None:
-        """Halve the interval of each image that was fooled."""
-        between = torch.nonzero(torch.isfinite(self.high)).flatten()
+    def bisect(self, precision: float, finest: float = 0.0) -> bool:
+        """Halve the intervals that are too wide, and return whether there were any; below `finest` all is rounding."""
+        wide = (self.high - self.low > precision * self.low) & (self.high > finest) & torch.isfinite(self.high)
+        between = torch.nonzero(wide).flatten()
+        if not len(between):
+            return False
         middle = (self.low[between] + self.high[between]) / 2
         fooled = self.attempt(between, middle)
         self.high[between[fooled]] = middle[fooled]
         self.low[between[~fooled]] = middle[~fooled]
+        return True
 
 
 def tolerances(problem: Problem, epsilons: list[float]) -> np.ndarray:
@@ -129,8 +135,3 @@ def median(distance: np.ndarray) -> float:
     if len(ordered) % 2 or ordered[middle - 1] == ordered[middle]:
         return float(ordered[middle])
     return float((ordered[middle - 1] + ordered[middle]) / 2)
-
-
-def weakest(group: xr.Dataset) -> float:
-    """Return the median over images of the smallest critical distance that any of the attacks found."""
-    return median(group["critical_distance"].min("attack").values)

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from biorep import rng, tables
 from biorep.context import RunContext
-from biorep.errors import ConfigError, DataError
+from biorep.errors import ConfigError, DataError, whole
 from biorep.robustness.attack import Attack, Problem, random_starts
 from biorep.robustness.critical import LeastNorms, Move, least_norms, tolerances
 from biorep.robustness.fgsm import FGSM
 from biorep.robustness.frozen import device_of, dtype_of, frozen
-from biorep.robustness.gate import logits_of
+from biorep.robustness.gate import check_images, logits_of
 from biorep.robustness.noise import noise_group
 from biorep.robustness.perturbation import Model, Norm
 from biorep.robustness.pgd import PGD
@@ -40,12 +40,12 @@ def evaluate(
     dataset: xr.Dataset,
     *,
     attacks: Sequence[Attack | str | Mapping[str, Any]] = STANDARD,
-    linf: Sequence[float] = LINF,
-    l2: Sequence[float] = L2,
-    noise: Sequence[float] = NOISE,
+    linf: Sequence[float] | None = None,
+    l2: Sequence[float] | None = None,
+    noise: Sequence[float] | None = None,
     noise_draws: int = 10,
     noise_clipped: bool = True,
-    refinements: int = 6,
+    precision: float = 0.01,
     images: int = 1000,
     split: str = "test",
     fitted: np.ndarray | None = None,
@@ -64,15 +64,15 @@ def evaluate(
         Images, ``image(presentation, ...)``, and ``label(presentation)``.
     attacks : sequence of Attack, str, or mapping
         Settings, words of `biorep.tables.ATTACKS`, or groups of keys with a `kind`.
-    linf, l2, noise : sequence of float
+    linf, l2, noise : sequence of float, optional
         Ascending epsilons, in units of the attacked images; of noise the standard deviations. 0 is added in front. One
-        that is empty leaves its group out.
+        that is empty leaves its group out. By default `LINF`, `L2` and `NOISE` times the width of the value range.
     noise_draws : int
         Independent draws of the noise.
     noise_clipped : bool
         Clip noisy images to the value range.
-    refinements : int
-        Bisections of the critical distance after the grid.
+    precision : float
+        Of the critical distance: after the grid, epsilon is bisected until the interval is this share of its lower end.
     images : int
         How many images, the first ones of a recorded permutation.
     split : str
@@ -121,12 +121,14 @@ def evaluate(
     >>> tree["linf"]["accuracy"].sel(attack="pgd").values.tolist()
     [1.0, 1.0, 0.0]
     """
+    _check_kinds(model, dataset, context)
     chosen = _images(dataset, images, split, fitted)
     named = _named(attacks)
-    grids: dict[Norm, list[float]] = {"linf": list(check_grid(linf)), "l2": list(check_grid(l2))}
-    sds = list(check_grid(noise))
-    if noise_draws < 1 or refinements < 0:
-        raise ConfigError(f"noise_draws must be at least 1, refinements at least 0: {noise_draws}, {refinements}")
+    grids: dict[Norm, list[float]] = {"linf": _grid(linf, LINF, chosen), "l2": _grid(l2, L2, chosen)}
+    sds = _grid(noise, NOISE, chosen)
+    noise_draws = whole(noise_draws, "noise_draws")
+    if isinstance(precision, bool) or not isinstance(precision, int | float) or not precision > 0:
+        raise ConfigError(f"precision must be a number above 0, got {precision!r}")
     context = context or RunContext(device=device_of(model))
     with frozen(model, context.torch_device()):
         problem = _problem(model, chosen, prepare, seed, context.torch_device())
@@ -137,7 +139,7 @@ def evaluate(
             problem = replace(problem, norm=norm, start=random_starts(problem.images, norm, seed))
             if len(epsilons) > 1 and named:
                 groups[norm], said = _attacked(
-                    problem, named, clean, epsilons=epsilons, refinements=refinements, context=context
+                    problem, named, clean, epsilons=epsilons, precision=precision, context=context
                 )
                 warnings += said
         if len(sds) > 1:
@@ -147,7 +149,7 @@ def evaluate(
                 epsilons=sds,
                 draws=noise_draws,
                 clipped=noise_clipped,
-                refinements=refinements,
+                precision=precision,
                 seed=seed,
                 context=context,
             )
@@ -158,11 +160,34 @@ def evaluate(
 
 
 def check_grid(values: Sequence[float]) -> tuple[float, ...]:
-    """Return epsilons with their leading 0; raise `ConfigError` if they do not ascend."""
-    found = tuple(values) if len(values) and values[0] == 0 else (0.0, *values)
+    """Return epsilons with their leading 0; raise `ConfigError` if they are no numbers that ascend."""
+    try:
+        given = np.asarray(values)
+    except ValueError:  # lists of different lengths
+        given = np.asarray(None)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iuf"):
+        raise ConfigError(f"epsilons must be a list of numbers, such as [0.1, 0.2], got {values!r}")
+    listed = tuple(float(value) for value in given)
+    found = listed if listed[:1] == (0.0,) else (0.0, *listed)
     if not all(a < b < np.inf for a, b in itertools.pairwise(found)):
-        raise ConfigError(f"epsilons must be non-negative and ascend, got {list(values)}")
+        raise ConfigError(f"epsilons must be non-negative and ascend, got {list(listed)}")
     return found
+
+
+def _grid(values: Sequence[float] | None, default: Sequence[float], dataset: xr.Dataset) -> list[float]:
+    """Return epsilons; the default ones are shares of the range of the values that images may have."""
+    low, high = dataset["image"].attrs["value_range"]
+    return list(check_grid([share * float(high - low) for share in default] if values is None else values))
+
+
+def _check_kinds(model: object, dataset: object, context: object) -> None:
+    """Refuse what is no classifier, no dataset, no context."""
+    if not callable(model):
+        raise ConfigError(f"the model must be callable, images to logits, got {type(model).__name__}")
+    if not isinstance(dataset, xr.Dataset):
+        raise DataError(f"the dataset must be an xarray Dataset (datasets.from_arrays), got {type(dataset).__name__}")
+    if context is not None and not isinstance(context, RunContext):
+        raise ConfigError(f"context must be a RunContext, such as RunContext(device='cpu'), got {context!r}")
 
 
 def name_attacks(attacks: Sequence[Attack]) -> list[str]:
@@ -186,6 +211,8 @@ def _spelt(attack: Attack) -> str:
 
 
 def _named(attacks: Sequence[Attack | str | Mapping[str, Any]]) -> dict[str, Attack]:
+    if not isinstance(attacks, list | tuple) or not all(isinstance(one, Attack | str | Mapping) for one in attacks):
+        raise ConfigError(f"attacks must be a list of words, of settings or of groups of keys, got {attacks!r}")
     listed = [attack if isinstance(attack, Attack) else _parsed(attack) for attack in attacks]
     return dict(zip(name_attacks(listed), listed, strict=True))
 
@@ -201,8 +228,7 @@ def _images(dataset: xr.Dataset, count: int, split: str, fitted: np.ndarray | No
     if "label" not in dataset:
         raise DataError("the dataset has no labels, so no image can be misclassified. Give 'label(presentation)'.")
     require_splits(dataset, [split], "an evaluation of robustness")
-    if count < 1:
-        raise ConfigError(f"images must be at least 1, got {count}")
+    count = whole(count, "images")
     n = dataset.sizes["presentation"]
     order = rng.stream(0, "robustness-images", n).permutation(n)[:count]
     chosen = dataset.isel(presentation=np.sort(order))
@@ -265,7 +291,7 @@ def _attacked(
     clean: np.ndarray,
     *,
     epsilons: list[float],
-    refinements: int,
+    precision: float,
     context: RunContext,
 ) -> tuple[xr.Dataset, list[str]]:
     """Return the group of one norm, and warnings."""
@@ -274,7 +300,7 @@ def _attacked(
     for name, attack in context.track(attacks.items(), f"robustness: {problem.norm}"):
         plan = [] if attack.minimises else epsilons
         move = _in_batches(problem, attack)
-        found[name] = least_norms(problem, move, clean, epsilons=plan, refinements=refinements)
+        found[name] = least_norms(problem, move, clean, epsilons=plan, precision=precision)
         warnings += [f"{name} ({problem.norm}): {text}" for text in attack.examine(problem)]
     return attack_table(found, epsilons, tolerances(problem, epsilons), clean), warnings
 
@@ -283,6 +309,20 @@ def _in_batches(problem: Problem, attack: Attack) -> Move:
     def move(index: Tensor, epsilon: Tensor | None) -> Tensor:
         chosen = problem.batches(index)
         radii = [None] * len(chosen) if epsilon is None else problem.batches(epsilon)
-        return torch.cat([attack(problem, part, radius) for part, radius in zip(chosen, radii, strict=True)])
+        return torch.cat(
+            [_perturbed(problem, attack, part, radius) for part, radius in zip(chosen, radii, strict=True)]
+        )
 
     return move
+
+
+def _perturbed(problem: Problem, attack: Attack, index: Tensor, epsilon: Tensor | None) -> Tensor:
+    """Return what an attack makes of images; it gets copies: one that works in place would move the clean ones."""
+    own = replace(problem, images=problem.images.clone(), labels=problem.labels.clone())
+    found, wanted = attack(own, index.clone(), None if epsilon is None else epsilon.clone()), problem.images[index]
+    if not isinstance(found, Tensor) or found.shape != wanted.shape:
+        got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise DataError(f"the attack '{attack.word}' must return images {tuple(wanted.shape)}, got {got}")
+    found = found.detach().to(wanted)
+    check_images(found, problem.bounds, f"images that the attack '{attack.word}' returned")
+    return found

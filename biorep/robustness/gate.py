@@ -102,15 +102,29 @@ def logits_of(model: Model, images: Tensor, labels: Tensor) -> Tensor:
 
     Raises
     ------
+    ConfigError
+        If the model cannot take the images.
     DataError
-        If the model returns anything but one row of logits per image, or a label has no logit.
+        If the model returns anything but one row of logits per image, only one logit, or a label has no logit.
     NumericalError
         If a logit is NaN. Infinite ones are allowed: some models mask classes with them.
     """
-    logits = model(images)
+    try:
+        logits = model(images.clone())  # a model may normalise in place
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        taken = f"{tuple(images.shape)} {images.dtype}"
+        raise ConfigError(f"the model fails on images {taken}: {type(error).__name__}: {error}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise DataError(f"the model must return logits (presentation, class) for {len(images)} images, got {found}")
+    if not logits.is_floating_point():
+        raise DataError(f"logits must be floating-point numbers, got {logits.dtype}")
+    if logits.shape[1] < 2:
+        raise DataError(
+            "the model has one output, and a class is fooled only by another one: return two logits, "
+            "torch.cat([torch.zeros_like(z), z], 1) for the logit z of class 1"
+        )
+    logits = logits.float() if logits.dtype.itemsize < 4 else logits  # losses in half precision round to nothing
     if len(labels) and (int(labels.max()) >= logits.shape[1] or int(labels.min()) < 0):
         raise DataError(
             f"labels from {int(labels.min())} to {int(labels.max())}, but the model has {logits.shape[1]} classes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,16 +16,14 @@ from biorep.context import RunContext
 from biorep.contracts import Column, Drawing, Given, Images, Measure, Model, Need, Recipe, Result, Rows
 from biorep.errors import ConfigError
 from biorep.robustness.attack import Attack
-from biorep.robustness.critical import weakest
+from biorep.robustness.critical import median
 from biorep.robustness.evaluate import L2, LINF, NOISE, STANDARD, check_grid, evaluate, name_attacks
 from biorep.robustness.perturbation import Model as Classifier
 from biorep.table import Choice
 from biorep.tables import ATTACKS
 
-NOTE = (
-    "the smallest perturbation that any of the attacks found to fool the network, median over the attacked test "
-    "images; 0 where it is wrong anyway"
-)
+NOTE = "the smallest perturbation that any of the attacks found to fool the network, median over the attacked images"
+ALL_IMAGES, CORRECT = f"{NOTE}; 0 where it is wrong anyway", f"{NOTE} that are classified correctly without attack"
 
 
 class Robustness(Measure):
@@ -33,13 +32,15 @@ class Robustness(Measure):
     A grid that is empty leaves its group out; 0 is added in front of each grid, where the accuracy is the clean one.
     """
 
-    versions: ClassVar[Mapping[str, int]] = {"robustness": 1}
+    versions: ClassVar[Mapping[str, int]] = {"robustness": 2}
     seeded: ClassVar[bool] = True
     on_device: ClassVar[bool] = True
     standard: ClassVar[bool] = True
     columns: ClassVar[tuple[Column, ...]] = (
-        Column("critical_linf", "median critical L-inf", 3, NOTE),
-        Column("critical_l2", "median critical L2", 2, NOTE),
+        Column("critical_linf", "median critical L-inf", 3, ALL_IMAGES),
+        Column("critical_linf_correct", "critical L-inf of correct ones", 3, CORRECT),
+        Column("critical_l2", "median critical L2", 3, ALL_IMAGES),
+        Column("critical_l2_correct", "critical L2 of correct ones", 3, CORRECT),
     )
 
     kind: Literal["robustness"] = "robustness"
@@ -49,17 +50,25 @@ class Robustness(Measure):
         "pixel", description="normalised: attack the images after their normalisation"
     )
     attacks: tuple[Annotated[Attack, Choice(ATTACKS)], ...] = setting(STANDARD, description="words, or groups of keys")
-    linf: tuple[float, ...] = setting(LINF, description="L-inf epsilons, in units of the space")
-    l2: tuple[float, ...] = setting(L2, description="L2 epsilons, in units of the space")
-    noise: tuple[float, ...] = setting(NOISE, description="SDs of Gaussian noise, in units of the space")
+    linf: tuple[float, ...] | None = setting(
+        None, description=f"L-inf epsilons, in units of the space; null: {LINF} times the range of the values"
+    )
+    l2: tuple[float, ...] | None = setting(
+        None, description=f"L2 epsilons, in units of the space; null: {L2} times the range of the values"
+    )
+    noise: tuple[float, ...] | None = setting(
+        None, description=f"SDs of Gaussian noise, in units of the space; null: {NOISE} times the range of the values"
+    )
     noise_draws: int = setting(10, ge=1, description="independent draws of the noise")
     noise_clipped: bool = setting(True, description="clip noisy images to the value range")
-    refinements: int = setting(6, ge=0, description="bisections of the critical distance after the grid")
+    precision: float = setting(
+        0.01, gt=0, description="of the critical distance: after the grid, epsilon is bisected to this relative width"
+    )
 
     @field_validator("linf", "l2", "noise")
     @classmethod
-    def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        return _explained(check_grid, value)
+    def _ascending(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        return None if value is None else _explained(check_grid, value)
 
     @field_validator("attacks")
     @classmethod
@@ -118,9 +127,23 @@ class Robustness(Measure):
         return tree
 
     def numbers(self, result: xr.DataTree) -> dict[str, float]:
-        """Return the median over images of the least norm that any attack found, per norm."""
-        there = [norm for norm in ("linf", "l2") if norm in result.children]
-        return {f"critical_{norm}": weakest(result[norm].to_dataset()) for norm in there}
+        """Return the median of the least norm that any attack found, over all and over the correct images, per norm."""
+        found: dict[str, float] = {}
+        for norm in ("linf", "l2"):
+            if norm in result.children:
+                distance = result[norm].to_dataset()["critical_distance"].min("attack")
+                correct = distance.where(result["clean_correct"] == 1, drop=True)
+                found |= {
+                    f"critical_{norm}": median(distance.values),
+                    f"critical_{norm}_correct": median(correct.values),
+                }
+        return found
+
+    def columns_for(self, recipe: Recipe) -> tuple[Column, ...]:
+        """Return the columns with the unit of the space that is attacked."""
+        norm = getattr(recipe.network, "input_norm", None)
+        unit = "pixels" if self.space == "pixel" else f"unit-L{norm:g}" if norm else "normalised"
+        return tuple(replace(column, unit=unit) for column in self.columns)
 
     def figures(self, rows: Rows) -> Iterator[Drawing]:
         """Yield the accuracy under attack and noise."""

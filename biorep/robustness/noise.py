@@ -35,7 +35,7 @@ def noise_group(
     epsilons: list[float],
     draws: int,
     clipped: bool,
-    refinements: int,
+    precision: float,
     seed: int,
     context: RunContext,
 ) -> xr.Dataset:
@@ -53,7 +53,7 @@ def noise_group(
         Independent draws behind the accuracy; the critical distance is along the first one.
     clipped : bool
         Whether noisy images are clipped to the bounds of the problem.
-    refinements : int
+    precision : float
         See `least_norms`.
     seed : int
     context : RunContext
@@ -70,7 +70,7 @@ def noise_group(
         images = problem.images[index]
         return add_noise(images, along[index].to(images), epsilon=epsilon, bounds=problem.bounds)
 
-    found = least_norms(problem, move, clean, epsilons=epsilons, refinements=refinements)
+    found = least_norms(problem, move, clean, epsilons=epsilons, precision=precision)
     return noise_table(found, share / draws, epsilons, clean)
 
 

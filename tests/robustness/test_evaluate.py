@@ -44,7 +44,7 @@ def _fitted(dataset):
 @pytest.fixture(scope="module")
 def result(linear, digits):
     attacks = ["fgsm", PGD(steps=100)]
-    return evaluate(linear, digits["test"], attacks=attacks, images=120, refinements=10, noise_draws=4)
+    return evaluate(linear, digits["test"], attacks=attacks, images=120, precision=1e-3, noise_draws=4)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,40 @@ def exact(linear, digits, result):
         norm: np.array([exact_distance(weights, bias, x, y, norm) for x, y in zip(images, labels, strict=True)])
         for norm in ("linf", "l2")
     }
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("first", [1e-3, 10.0])
+def test_bisection_ends_within_a_hundredth_of_the_exact_norm(norm, first):
+    """FGSM is exact for two classes: above the first epsilon of the grid, and far below it."""
+    generator = np.random.default_rng(0)
+    weights, bias = generator.standard_normal((2, 20)), np.array([0.3, 0.0])
+    pixels = generator.random((60, 20))
+    labels = (pixels @ weights.T + bias).argmax(1)
+    data = datasets.from_arrays(pixels, labels, class_names=["a", "b"], split="test")
+
+    def model(images):
+        return images.double() @ torch.as_tensor(weights).T + torch.as_tensor(bias)
+
+    grids = {"linf": [], "l2": [], norm: [first, 20.0]}
+    tree = evaluate(model, data, attacks=["fgsm"], noise=[], **grids)
+    shown = data["image"].values.astype(float)
+    exact = np.array([exact_distance(weights, bias, x, y, norm) for x, y in zip(shown, labels, strict=True)])
+    ratio = tree[norm]["critical_distance"].values[0] / exact
+    assert (exact > 0).all()
+    assert 1 - 1e-4 < ratio.min() < ratio.max() < 1.0101
+
+
+def test_the_grids_come_from_the_range_of_the_values(linear, digits):
+    """Images of 0 to 255 are attacked with 255 times the epsilons of those of 0 to 1."""
+    large = digits["test"].assign(image=digits["test"]["image"] * 255)
+    large["image"].attrs = {**digits["test"]["image"].attrs, "value_range": (0.0, 255.0)}
+    one = evaluate(linear, digits["test"], attacks=["fgsm"], images=20)
+    other = evaluate(lambda images: linear(images / 255), large, attacks=["fgsm"], images=20)
+    for norm in ("linf", "l2", "noise"):
+        np.testing.assert_allclose(other[norm]["epsilon"], 255 * one[norm]["epsilon"], rtol=1e-6)
+        distances = [tree[norm]["critical_distance"].values for tree in (one, other)]
+        np.testing.assert_allclose(distances[1], 255 * distances[0], rtol=0.02)
 
 
 @pytest.mark.parametrize(("norm", "close"), [("linf", 1.03), ("l2", 1.10)])
@@ -145,7 +179,7 @@ def test_a_small_perturbation_from_a_large_ball_counts_at_every_epsilon():
         moved = (x - 0.5).flatten(1).amax(1)
         return torch.stack([torch.full_like(moved, 0.1), moved], 1)
 
-    tree = evaluate(model, images, attacks=[Jump()], linf=[0.1, 0.2, 0.4], l2=[], noise=[], refinements=0)
+    tree = evaluate(model, images, attacks=[Jump()], linf=[0.1, 0.2, 0.4], l2=[], noise=[], precision=float("inf"))
     group = tree["linf"]
     np.testing.assert_allclose(group["critical_distance"], 0.15, rtol=1e-6)
     np.testing.assert_array_equal(group["accuracy"].sel(attack="jump"), [1, 1, 0, 0])
@@ -155,7 +189,7 @@ def test_an_attack_that_uses_its_whole_radius_counts_at_that_radius(linear, digi
     """The rounding of float32 images must not make an image withstand the epsilon at which it was fooled."""
     for norm, epsilon in (("linf", 1e-3), ("linf", 0.1), ("l2", 0.01), ("l2", 1.0)):
         grids = {"linf": [], "l2": [], norm: [epsilon]}
-        tree = evaluate(linear, digits["test"], attacks=["fgsm"], images=360, noise=[], refinements=0, **grids)
+        tree = evaluate(linear, digits["test"], attacks=["fgsm"], images=360, noise=[], precision=float("inf"), **grids)
         fooled = np.isfinite(tree[norm]["critical_distance"].values)
         np.testing.assert_array_equal(tree[norm]["correct"].sel(epsilon=epsilon) == 0, fooled)
 
@@ -215,7 +249,9 @@ def test_an_attack_that_leaves_the_box_is_refused(linear, digits):
         def __call__(self, problem, index, epsilon):
             return problem.images[index] - 2
 
-    with pytest.raises(DataError, match="images that the attack returned: values from -2 to -1 lie outside the bounds"):
+    with pytest.raises(
+        DataError, match="images that the attack .outside. returned: values from -2 to -1 lie outside the bounds"
+    ):
         evaluate(linear, digits["test"], attacks=[Outside()], images=10)
 
 

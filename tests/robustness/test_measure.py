@@ -76,7 +76,7 @@ def test_every_setting_of_an_attack_enters_the_key():
         )
     }
     assert len(keys) == 8
-    assert Robustness().identity()["versions"] == {"robustness": 1, "fgsm": 1, "pgd": 1}
+    assert Robustness().identity()["versions"] == {"robustness": 2, "fgsm": 1, "pgd": 1}
 
 
 def test_a_user_s_attack_from_a_file(tmp_path, model, digits):
@@ -133,9 +133,20 @@ def test_numbers_are_medians_of_the_weakest(model, digits):
     tree = evaluate(model, digits["test"], attacks=["fgsm", PGD(steps=5)], images=50)
     numbers = Robustness().numbers(tree)
     assert set(numbers) == {column.name for column in Robustness.columns}
-    expected = np.median(tree["linf"]["critical_distance"].min("attack"))
-    assert numbers["critical_linf"] == pytest.approx(float(expected))
+    distance, right = tree["linf"]["critical_distance"].min("attack").values, tree["clean_correct"].values == 1
+    assert numbers["critical_linf"] == pytest.approx(np.median(distance))
+    assert numbers["critical_linf_correct"] == pytest.approx(np.median(distance[right]))
+    assert numbers["critical_linf_correct"] > numbers["critical_linf"]  # a random classifier is mostly wrong
     assert Robustness().numbers(evaluate(model, digits["test"], attacks=[], images=5)) == {}
+
+
+@pytest.mark.parametrize(
+    ("space", "norm", "unit"),
+    [("pixel", 3.0, "pixels"), ("normalised", 3.0, "unit-L3"), ("normalised", None, "normalised")],
+)
+def test_headings_have_the_unit_of_the_space(space, norm, unit):
+    recipe = SimpleNamespace(network=SimpleNamespace(input_norm=norm))
+    assert {column.unit for column in Robustness(space=space).columns_for(recipe)} == {unit}
 
 
 def test_the_figure_shows_all_that_was_evaluated(model, digits):

@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from biorep.context import RunContext
-from biorep.contracts import Measure, Network
 from biorep.lab.graph import Node, graph, stages
 from biorep.lab.perform import Performer, Say
 from biorep.lab.plan import Planned
@@ -56,13 +55,16 @@ def columns_of(recipes: list[Recipe]) -> list[dict[str, Any]]:
     """Return the columns of a plan's table: of its measures in the order of the table, then of its networks."""
     found: dict[str, dict[str, Any]] = {}
     notes: dict[str, dict[str, str]] = {}  # networks mean different things by one word: what each of them says
-    parts: list[tuple[str, Measure | Network]] = [one for recipe in recipes for one in recipe.measures.items()]
-    for name, part in [*parts, *(("state", recipe.network) for recipe in recipes)]:
+    units: dict[str, dict[str, None]] = {}
+    parts = [(*one, one[1].columns_for(recipe)) for recipe in recipes for one in recipe.measures.items()]
+    for name, part, columns in [*parts, *(("state", recipe.network, recipe.network.columns) for recipe in recipes)]:
         suffix = name.partition("/")[2]
-        for column in part.columns:
-            full, heading = f"{name}.{column.name}", f"{column.heading} ({suffix})" if suffix else column.heading
-            said = notes.setdefault(full, {})
+        for column in columns:
+            full, said = f"{name}.{column.name}", notes.setdefault(f"{name}.{column.name}", {})
             said.setdefault(column.note, part.word)
             note = column.note if len(said) == 1 else "; ".join(f"{word}: {text}" for text, word in said.items())
+            units.setdefault(full, {})[column.unit] = None
+            unit = " or ".join(filter(None, units[full]))
+            heading = " ".join([column.heading, *(f"({text})" for text in (suffix, unit) if text)])
             found[full] = asdict(replace(column, name=full, heading=heading, note=note))
     return list(found.values())

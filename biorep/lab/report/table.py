@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from biorep.lab.report.rows import by_network, numbers
-from biorep.lab.store.runs import PlanRecord
+from biorep.lab.store.runs import PlanRecord, RunRecord
 
 #: Fewer seeds than this support no claim about an order.
 ENOUGH_SEEDS = 5
+#: What stands beside seeds that came out equal by chance.
+EQUAL = "equal"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean over seeds and half the width of its 95 % t-interval (NaN for one seed)."""
+    """Mean over seeds and half the width of its 95 % t-interval (NaN where there is none), and why there is none."""
 
     mean: float
     half_width: float
+    remark: str = ""
 
     def text(self, digits: int) -> str:
-        """Return ``mean ± half width``, or a dash if there is no number."""
+        """Return ``mean ± half width``, or a dash if there is no number.
+
+        So many digits are significant, and at least so many are decimals: 0.00123 is no 0.001.
+        """
         if np.isnan(self.mean):
             return "–"
-        plus_minus = "" if np.isnan(self.half_width) else f" ± {self.half_width:.{digits}f}"
-        return f"{self.mean:.{digits}f}{plus_minus}"
+        small = self.mean and np.isfinite(self.mean) and abs(self.mean) < 1
+        decimals = digits - 1 - int(np.floor(np.log10(abs(self.mean)))) if small else digits
+        plus_minus = "" if np.isnan(self.half_width) else f" ± {self.half_width:.{decimals}f}"
+        return f"{self.mean:.{decimals}f}{plus_minus}" + (f" ({self.remark})" if self.remark else "")
 
 
 @dataclass(frozen=True)
@@ -37,13 +46,18 @@ class Row:
     values: dict[str, Estimate]
 
 
-def estimate(values: list[float]) -> Estimate:
-    """Return mean and 95 % t-interval of the values of independent seeds."""
-    if not values or not np.isfinite(values).all():
-        return Estimate(float(np.mean(values)) if values and not np.isnan(values).any() else np.nan, np.nan)
-    mean, n = float(np.mean(values)), len(values)
-    if n == 1 or len(set(values)) == 1:  # nothing random in it: the seeds are no replications
+def estimate(values: list[float], *, shared: bool = False) -> Estimate:
+    """Return mean and 95 % t-interval of the values of seeds; `shared`: one result serves all, nothing is random."""
+    n, infinite = len(values), int(np.isinf(values).sum())
+    if not n or np.isnan(values).any():
+        return Estimate(np.nan, np.nan)
+    if n > 1 and infinite:
+        return Estimate(float(np.mean(values)), np.nan, "" if shared else f"{infinite} of {n}")
+    mean = float(np.mean(values))
+    if n == 1 or shared:  # the seeds are no replications
         return Estimate(mean, np.nan)
+    if len(set(values)) == 1:
+        return Estimate(mean, np.nan, EQUAL)
     from scipy.stats import t
 
     return Estimate(mean, float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)))
@@ -53,9 +67,19 @@ def summary(plan: PlanRecord) -> list[Row]:
     """Return one row per group of `by_network`, from the records of the runs: no result is opened."""
     columns = [column["name"] for column in plan.columns]
     return [
-        Row(name, len(runs), {column: estimate(numbers(runs, column)) for column in columns})
+        Row(
+            name,
+            len(runs),
+            {column: estimate(numbers(runs, column), shared=_shared(runs, column)) for column in columns},
+        )
         for name, runs in by_network(plan).items()
     ]
+
+
+def _shared(runs: Sequence[RunRecord], column: str) -> bool:
+    """Return whether one stage serves all seeds."""
+    stage = column.rpartition(".")[0]
+    return all(stage in run.stages for run in runs) and len({run.stages[stage] for run in runs}) == 1
 
 
 def table(plan: PlanRecord, rows: list[Row]) -> list[list[str]]:
@@ -81,8 +105,15 @@ def notes(rows: list[Row]) -> list[str]:
         return ["One seed: no interval, no claim."]
     text = (
         f"Mean ± half of the 95 % t-interval over {' or '.join(map(str, sorted(seeds)))} seeds; the sampling error of "
-        "the finite test set comes on top. No ±: the same for every seed."
+        "the finite test set comes on top."
     )
+    found = [one for row in rows for one in row.values.values() if row.seeds > 1 and not np.isnan(one.mean)]
+    if any(np.isnan(one.half_width) and not one.remark for one in found):
+        text += " No ±: nothing in it is random, one result serves all seeds."
+    if any(one.remark == EQUAL for one in found):
+        text += f" ({EQUAL}): the seeds differ and came out equal, which gives no interval."
+    if any(np.isinf(one.mean) and one.remark for one in found):
+        text += " inf (1 of 3): infinite for one of three seeds, so there is no mean and no ±."
     if min(seeds) < ENOUGH_SEEDS:
         text += f" Fewer than {ENOUGH_SEEDS} seeds: preliminary, no order is claimed."
     return [text]

@@ -38,6 +38,9 @@ class Column:
     digits: int = 3  # significant ones, and at least so many decimals
     note: str = ""  # what the number is, for the foot of the page
     unit: str = ""  # for the heading
+    #: Whether it is taken over ranks, which the numbers `first_rank` and `last_rank` name. Where the recipe leaves them
+    #: open, it is there up to other ends as `<name>_to_<end>`, and a table shows it up to the last one of all rows.
+    ranked: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,17 @@ from biorep.spectra.powerlaw import convention_of, fit_powerlaw
 from biorep.table import Choice
 from biorep.tables import ESTIMATORS
 
+#: Last ranks of further fits beside the automatic one: some of them are common to all networks of a table.
+ENDS = (30, 40, 50, 70, 100, 150, 200, 300, 400, 500)
+
 
 class Spectrum(Measure):
     """What to fit a power law to, and how; see `biorep.spectra.eigenspectrum` and `biorep.spectra.fit_powerlaw`."""
 
     standard: ClassVar[bool] = True
-    versions: ClassVar[dict[str, int]] = {"spectrum": 1}
+    versions: ClassVar[dict[str, int]] = {"spectrum": 2}
     columns: ClassVar[tuple[Column, ...]] = (
-        Column("alpha", "exponent", 2, "of a power law fitted to the eigenspectrum of the covariance"),
+        Column("alpha", "exponent", 2, "of a power law fitted to the eigenspectrum of the covariance", ranked=True),
     )
 
     kind: Literal["spectrum"] = "spectrum"
@@ -82,17 +85,30 @@ class Spectrum(Measure):
         except (DataError, ConfigError) as error:
             spectrum["alpha"] = np.nan
             describe(spectrum, {"alpha": ("exponent of the power law", "1")})
+            self._add_ends(spectrum, 0)
             return spectrum.assign_attrs(warnings=json.dumps([f"no exponent: {error}"]))
         warnings = []
         if beyond := int(fit["n_beyond_rank"]):
             rank = int(spectrum["numerical_rank"])
             warnings = [f"the spectrum ends at rank {rank}, {beyond} ranks before the end of the window"]
+        self._add_ends(spectrum, int(fit["last_rank"]))
         return spectrum.merge(fit).assign_attrs({**spectrum.attrs, **fit.attrs, "warnings": json.dumps(warnings)})
 
+    def _add_ends(self, spectrum: xr.Dataset, last: int) -> None:
+        """Add the exponents up to shorter ends than the automatic one, NaN beyond it."""
+        if (self.first, self.last, self.convention) == (None, None, None):
+            alphas = [float(fit_powerlaw(spectrum, last=end)["alpha"]) if end <= last else np.nan for end in ENDS]
+            spectrum["alpha_to"] = ("end", alphas)
+            spectrum.coords["end"] = list(ENDS)
+            describe(spectrum, {"alpha_to": ("exponent of the power law up to this rank", "1"), "end": ("rank", "1")})
+
     def numbers(self, result: xr.DataTree) -> dict[str, float]:
-        """Return the exponent; of several layers that of the last one."""
-        alpha = result["alpha"]
-        return {"alpha": float(np.ravel(alpha)[-1])}
+        """Return the exponent, its ranks, and that up to shorter ends; of several layers those of the last one."""
+        one = result.to_dataset() if isinstance(result, xr.DataTree) else result
+        one = one.isel(layer=-1) if "layer" in one.dims else one
+        found = {name: float(one[name]) for name in ("alpha", "first_rank", "last_rank") if name in one}
+        ends = one["alpha_to"].dropna("end") if "alpha_to" in one else []
+        return found | {f"alpha_to_{int(alpha['end'])}": float(alpha) for alpha in ends}
 
     def figures(self, rows: Rows) -> Iterator[Drawing]:
         """Yield the spectra; of several layers those of the last one."""

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from biorep.errors import ConfigError, DataError, NumericalError
-from biorep.spectra import eigenspectrum, fit_powerlaw, powerlaw_deviation
+from biorep.spectra import Spectrum, eigenspectrum, fit_powerlaw, powerlaw_deviation
 from biorep.spectra.powerlaw import convention_of
 from biorep.tables import CONVENTIONS
 
@@ -203,3 +203,18 @@ def test_a_part_of_a_spectrum_keeps_its_ranks_and_padding_is_cut_off():
     both = xr.concat([whole, whole], "seed", data_vars=["eigenvalue"])
     with pytest.raises(DataError, match=r"a fit takes one spectrum, eigenvalue\(component\)"):
         fit_powerlaw(both, first=11, last=100)
+
+
+def test_the_measure_has_the_exponents_up_to_shorter_ends_unless_the_recipe_names_the_window():
+    generator = np.random.default_rng(0)
+    code = xr.Dataset({"response": (("presentation", "neuroid"), generator.standard_normal((200, 90)))})
+    result = Spectrum().of(code)
+    numbers = Spectrum().numbers(result)
+    assert (numbers["first_rank"], numbers["last_rank"]) == (11, 72)
+    assert {name for name in numbers if "_to_" in name} == {f"alpha_to_{end}" for end in (30, 40, 50, 70)}
+    assert numbers["alpha_to_50"] == float(fit_powerlaw(eigenspectrum(code), last=50)["alpha"])
+    assert set(Spectrum(first=11, last=72).numbers(Spectrum(first=11, last=72).of(code))) == {
+        "alpha",
+        "first_rank",
+        "last_rank",
+    }

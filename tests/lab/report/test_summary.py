@@ -7,7 +7,7 @@ import pytest
 
 from biorep.lab.batch.run_one import columns_of
 from biorep.lab.recipe import recipe_from
-from biorep.lab.report.table import Estimate, Row, estimate, notes, render, summary
+from biorep.lab.report.table import Estimate, Row, estimate, notes, render, summary, table
 from biorep.lab.store.runs import PlanRecord, RunRecord
 from biorep.source import Source
 
@@ -96,6 +96,30 @@ def test_the_table_comes_from_the_records_alone(tmp_path):
     assert [row.name for row in rows] == ["a", "b"]
     assert rows[0].values["entropy.bits"].mean == 2.0
     assert rows[1].values["entropy.bits"].mean == np.inf
+
+
+def test_exponents_of_a_table_are_of_the_same_ranks_unless_the_plan_names_them(tmp_path):
+    """Rows that end at 51 and at 287 are both shown up to 50; one whose recipe says 3 to 40 keeps that, marked."""
+    columns = [{"name": "spectrum.alpha", "heading": "exponent", "digits": 2, "note": "", "ranked": True}]
+
+    def run(model, first, last, **ends):
+        numbers = {"alpha": 9.0, "first_rank": first, "last_rank": last, **ends}
+        return RunRecord(model, {}, {"model": model}, {}, {f"spectrum.{key}": n for key, n in numbers.items()})
+
+    short = run("short", 11, 51, alpha_to_40=1.4, alpha_to_50=1.5)
+    long = run("long", 11, 287, alpha_to_40=2.4, alpha_to_50=2.5, alpha_to_200=2.9)
+
+    def shown(*runs):
+        plan = PlanRecord(tmp_path / "p", ["model"], list(runs), columns=columns)
+        (heads, *lines), (note,) = table(plan, summary(plan)), notes(summary(plan))
+        assert ("[3-40]" in note) == ("ranks" not in heads[2])
+        return [heads[2], *(line[2] for line in lines)]
+
+    assert shown(short, long) == ["exponent (ranks 11-50)", "1.50", "2.50"]
+    assert shown(long, run("b", 11, 287)) == ["exponent (ranks 11-287)", "9.00", "9.00"]
+    named = run("named", 3, 40)
+    assert shown(short, long, named) == ["exponent", "1.50 [11-50]", "2.50 [11-50]", "9.00 [3-40]"]
+    assert shown(long, named) == ["exponent", "9.00 [11-287]", "9.00 [3-40]"]
 
 
 def test_headings_have_units_of_all_spaces_that_a_plan_attacks():

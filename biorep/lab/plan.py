@@ -13,6 +13,7 @@ A plan is a YAML file with ``recipe:`` (inline, or the name or path of another f
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -323,4 +324,7 @@ def _dim_names(keys: list[str]) -> dict[str, str]:
 
 
 def _run_name(coordinates: dict[str, Any]) -> str:
-    return safe_name("-".join(str(v) if k == "model" else f"{k}{v}" for k, v in coordinates.items()))
+    text = "-".join(str(v) if k == "model" else f"{k}{v}" for k, v in coordinates.items())
+    name = safe_name(text)
+    # "a b" and "a_b" are two cases, and so are two labels that differ in characters that no folder can have.
+    return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -143,6 +143,7 @@ def eigenvalues_of(spectrum: xr.Dataset) -> np.ndarray:
     DataError, NumericalError
         See `fit_powerlaw`.
     """
+    spectrum = spectrum.to_dataset() if isinstance(spectrum, xr.DataTree) else spectrum
     if not isinstance(spectrum, xr.Dataset) or "eigenvalue" not in spectrum:
         raise DataError("this is no spectrum: it has no eigenvalue(component); biorep.spectra.eigenspectrum makes one")
     eigenvalue = spectrum["eigenvalue"]

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import biorep
+from biorep import plot
 from biorep.errors import ConfigError, DataError, StoreError
 from biorep.lab import batch
 from biorep.lab.report.page import write_report
 from biorep.lab.report.rows import by_network
-from biorep.lab.store import Stages, collect, read_plan, status
-from biorep.lab.store.runs import write_run
+from biorep.lab.store import RunRecord, Stages, collect, read_plan, status, write_plan
+from biorep.lab.store.runs import open_root, write_run
+from biorep.spectra import fit_powerlaw
 
 PLAN = """
 name: p
@@ -455,3 +463,107 @@ def test_a_count_and_a_layer_of_the_same_name_are_two_nodes(tmp_path):
                 "isometry/b": {"layer": "10"}, "robustness": None}  # fmt: skip
     nodes = graph(recipe_from(Source(document, "r", {})), RunContext())
     assert nodes["isometry/a"].parents["code"] is not nodes["isometry/b"].parents["code"]
+
+
+# ------------------------------------------------------------------------------------- facts of a run, folders
+
+
+def test_facts_of_runs_are_in_what_is_opened(tmp_path):
+    """Warnings of each run, numbers with dims, and a spectrum that can be fitted again, of networks of two widths."""
+    text = PLAN.replace("{first: 1, last: 8}", "{}").replace("grid: {", "grid: {network.units: [12, 60], ")
+    (tmp_path / "p.yaml").write_text(text)
+    record, _ = run(tmp_path / "p.yaml", tmp_path / "out")
+    tree = biorep.open(record.folder)
+    assert [bool(one.warnings) for one in record.runs] == [True, True, False, False]
+    for one in record.runs:
+        at = {dim: one.coordinates[dim] for dim in ("units", "seed")}
+        assert json.loads(tree["index"]["warnings"].sel(at).item()) == one.warnings
+        spectrum = tree["spectrum"].sel(at)
+        assert int(spectrum["n_neuroids"]) == at["units"]
+        stage = Stages(tmp_path / "out").load(*one.stages["spectrum"].split("/"))
+        expected = fit_powerlaw(stage, first=1, last=8)
+        for form in (spectrum, spectrum.to_dataset(), tree["spectrum"].to_dataset().sel(at)):
+            xr.testing.assert_equal(fit_powerlaw(form, first=1, last=8), expected)
+        plot.spectrum_lines({"one": [spectrum], "other": [spectrum.to_dataset()]})
+
+
+def small(root, name, seeds=2):
+    """Write a plan with its results, without running anything."""
+    planned = {f"s{seed}": {"seed": seed} for seed in range(seeds)}
+    open_root(root)
+    write_plan(root / name, ["seed"], planned, {})
+    for seed in range(seeds):
+        data = xr.Dataset({"value": ((), float(seed), {"long_name": "value", "units": "1"})})
+        Stages(root).save("spectrum", f"{name}{seed}", data, config={}, seconds=0)
+        Stages(root).save("state", f"{name}{seed}", data, config={}, seconds=0)
+        stages = {kind: f"{kind}/{name}{seed}" for kind in ("state", "spectrum")}
+        document = {"name": name, "dataset": {"name": "digits"}, "network": {"kind": "pixels"}, "spectrum": None}
+        write_run(root / name, RunRecord(f"s{seed}", document, {"seed": seed}, stages))
+    return root / name
+
+
+def contents(root):
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+HOW = st.lists(st.sampled_from(["copy", "rename", "link", "enter"]), min_size=1, max_size=3)
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(steps=HOW, name=st.sampled_from(["p-2024", "a b", "P", "ä", "p.yaml"]))
+def test_whatever_is_done_to_a_folder_only_what_was_opened_is_written(steps, name):
+    with tempfile.TemporaryDirectory() as root, contextlib.chdir(root):
+        place = small(Path(root) / "store", "p")
+        small(place.parent, "q")
+        for number, step in enumerate(steps):
+            other = place.with_name(f"{name}{number}")
+            if step == "copy":
+                shutil.copytree(place, other)
+            elif step == "rename":
+                place.rename(other)
+            elif step == "link":
+                other.symlink_to(place)
+            place = other if step != "enter" else place
+        opened = place
+        if steps[-1] == "enter":
+            os.chdir(place)
+            opened = Path()
+        before = contents(place.parent)
+        assert biorep.open(opened)["spectrum"]["value"].values.tolist() == [0, 1]
+        collect(opened)
+        assert write_report(opened).parent == place.resolve()
+        after = contents(place.parent)
+        touched = {path.resolve() for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+        assert touched
+        assert all(path.is_relative_to(place.resolve()) for path in touched)
+        os.chdir(root)
+
+
+def test_a_plan_that_was_copied_without_its_store_says_so(tmp_path):
+    plan = small(tmp_path / "store", "p")
+    copy = tmp_path / "elsewhere" / "p"
+    shutil.copytree(plan, copy)
+    for action in (biorep.open, collect, write_report):
+        with pytest.raises(StoreError, match=r"is gone; this is a copy of a plan without its store: results lie in"):
+            action(copy)
+    with pytest.raises(StoreError, match="holds folders of plans without their store"):
+        open_root(copy.parent)
+    assert {path.name for path in copy.iterdir()} == {"plan.json", "runs"}
+
+
+def test_labels_that_no_folder_can_have_do_not_collide(tmp_path):
+    labels = ["a b", "a_b", "a/b", "a:b"]
+    cases = "".join(f'  "{label}": {{seed: {seed}}}\n' for seed, label in enumerate(labels))
+    (tmp_path / "p.yaml").write_text(PLAN.split("grid")[0] + f"cases:\n{cases}")
+    record, _ = run(tmp_path / "p.yaml", tmp_path / "out")
+    assert len(record.runs) == len({one.stages["state"] for one in record.runs}) == 4
+    assert record.runs[1].name == "a_b"
+    assert biorep.open(record.folder)["spectrum"]["model"].values.tolist() == labels
+
+
+def test_a_collected_file_says_where_its_data_are(plan):
+    (path,) = (plan / "collected").glob("spectrum.nc")
+    with xr.open_dataset(path) as root:
+        assert root.attrs["comment"].startswith("the data are in the group spectrum, for example xarray.open_dataset")
+    with xr.open_dataset(path, group="spectrum") as data:
+        assert data["alpha"].dims == ("seed",)

@@ -156,7 +156,7 @@ def test_coordinates_are_numbers_if_all_of_them_are(write):
 
 def test_names_of_runs_are_safe_names_of_folders(write):
     text = PLAN.replace("  a:", "  ..:").replace("  b:", "  a/b:")
-    assert [run.name for run in read(write(text)).runs][::2] == ["_.-seed0", "a_b-seed0"]
+    assert [run.name for run in read(write(text)).runs][::2] == ["_.-seed0-f0166aed", "a_b-seed0-04cc5699"]
     text = "name: p\nrecipe: {dataset: {name: digits}, network: {kind: pixels}}\ngrid: {}\n"
     assert [run.name for run in read(write(text)).runs] == ["seed0"]
     values = ", ".join(f"{0.001 * i:.3f}" for i in range(1, 60))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from biorep.errors import StoreError
 from biorep.lab.store.collected import open as open_results
 from biorep.lab.store.gather import PADDED
-from biorep.lab.store.runs import PlanRecord, RunRecord, read_plan
+from biorep.lab.store.runs import PlanRecord, RunRecord, read_plan, restoring
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -67,7 +67,10 @@ class Results:
         return xr.DataTree.from_dict(parts)
 
     def _file(self, run: RunRecord, column: str) -> str:
-        return str(_selected(self.tree["index"].to_dataset(), run)[column].item())
+        file = str(_selected(self.tree["index"].to_dataset(), run)[column].item())
+        if file and not Path(file).is_file():
+            raise StoreError(f"{file} of the run '{run.name}' is gone; {restoring(self.plan.root)}")
+        return file
 
     def attributes(self, run: RunRecord) -> dict[str, Any]:
         """Return what the training of a run says about itself; its arrays are not read."""

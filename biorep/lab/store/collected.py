@@ -19,7 +19,7 @@ from biorep.errors import StoreError
 from biorep.lab.store import gather
 from biorep.lab.store.encoding import encoding_for
 from biorep.lab.store.layout import along_run, index, layout
-from biorep.lab.store.runs import PlanRecord, RunRecord, read_plan
+from biorep.lab.store.runs import PlanRecord, RunRecord, read_plan, restoring
 from biorep.lab.store.stages import Stages
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ HISTORY, EPOCH = "history", "epoch"
 #: is open twice, and what is open lazily is closed whenever Python comes to it.
 IN_MEMORY = 256 * 1024**2
 #: Another form of the collected files than this is made anew.
-FORM = 3
+FORM = 4
 
 
 def open(folder: str | Path) -> xr.DataTree:
@@ -49,8 +49,9 @@ def open(folder: str | Path) -> xr.DataTree:
         ``history`` (of the trainings, over `epoch`): in memory, or, of files above 256 MiB, read when they are looked
         at. What a plan varied are dims (for example `model` and `seed`), with gaps (NaN) for runs that are not
         finished; when the combinations are not complete there is one dim `run` instead. ``index`` has, for every run,
-        its `status`, `seconds`, `code_version`, and the files of its `state` and its `representation`. For a single
-        run ``state`` and ``representation`` are children themselves, and the history is in the former.
+        its `status`, `seconds`, `code_version`, `warnings` (a JSON list), the numbers of its training (`state_used`,
+        ...), and the files of its `state` and its `representation`. For a single run ``state`` and ``representation``
+        are children themselves, and the history is in the former.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def _require(stages: Stages, name: str, run: RunRecord) -> None:
     there = stages.finished if name == _source(HISTORY) else stages.done
     if not there(kind, key):
         raise StoreError(
-            f"the stage {stages.folder(kind, key)} of the run '{run.name}' is gone; run the plan again to make it anew"
+            f"the stage {stages.folder(kind, key)} of the run '{run.name}' is gone; {restoring(stages.root)}"
         )
 
 
@@ -192,7 +193,9 @@ def _refresh(plan: PlanRecord, kind: str) -> Path | None:
     import xarray as xr
 
     groups = _made(plan, kind)
-    tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs={"made_from": _stamp(plan, kind)}), **groups})
+    where = f"the data are in the group {kind}, for example xarray.open_dataset(path, group={kind!r})"
+    root = xr.Dataset(attrs={"title": f"biorep {kind}", "comment": where, "made_from": _stamp(plan, kind)})
+    tree = xr.DataTree.from_dict({"/": root, **groups})
     encoding = {f"/{name}": encoding_for(dataset, gaps=True) for name, dataset in groups.items()}
 
     atomic.write_with(path, partial(tree.to_netcdf, engine="netcdf4", encoding=encoding))

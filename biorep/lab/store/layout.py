@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,11 @@ def index(plan: PlanRecord) -> xr.Dataset:
         "code_version": ([run.code_version if run else "" for run in runs], "version of biorep that made the run", "1"),
         "state": (files("state"), "file of the learnt arrays", "1"),
         "representation": (files("representation/test"), "file of the responses to the test images", "1"),
+        "warnings": ([json.dumps(run.warnings) if run else "" for run in runs], "what it warned of, a JSON list", "1"),
     }
+    for number in sorted({name for run in plan.runs for name in run.numbers if name.startswith("state.")}):
+        values = [float(run.numbers.get(number, np.nan)) if run else np.nan for run in runs]
+        columns[number.replace(".", "_")] = (values, f"{number.removeprefix('state.')}, of the training", "1")
     dims, coordinates, places = layout(plan, list(plan.planned), whole=True)
     result = xr.Dataset(coords={**{dim: coordinates[dim] for dim in dims}, **along_run(dims, coordinates)})
     for name, (values, meaning, units) in columns.items():

@@ -162,8 +162,23 @@ def open_root(root: Path) -> None:
         atomic.write_json(path, {"form": FORM})
 
 
+def restoring(root: Path) -> str:
+    """Return what to do about a result that is not in the store."""
+    if (root / "stages").is_dir():
+        return "run the plan again to make it anew"
+    return (
+        f"this is a copy of a plan without its store: results lie in {root / 'stages'}, beside the folder of a plan. "
+        "Copy the whole store, or put the folder where it came from"
+    )
+
+
 def check_root(root: Path) -> None:
     """Raise `StoreError` unless a folder is the root of a store of this form."""
+    if not (root / "store.json").is_file() and not (root / "stages").is_dir():
+        raise StoreError(
+            f"{root} holds folders of plans without their store (no store.json, no stages): copies, or it was moved in "
+            "part. Copy the whole store, or choose another folder with --out. Nothing in it was touched."
+        )
     form = atomic.read_json(root / "store.json", lambda found: int(found["form"]), "Choose another folder with --out.")
     if form != FORM:
         age = "a newer" if form is not None and form > FORM else "an older"

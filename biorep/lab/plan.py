@@ -327,4 +327,4 @@ def _run_name(coordinates: dict[str, Any]) -> str:
     text = "-".join(str(v) if k == "model" else f"{k}{v}" for k, v in coordinates.items())
     name = safe_name(text)
     # "a b" and "a_b" are two cases, and so are two labels that differ in characters that no folder can have.
-    return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return name if name == text else safe_name(f"{text}-{hashlib.sha256(text.encode()).hexdigest()[:8]}")

@@ -66,7 +66,10 @@ def check_dataset(dataset: xr.Dataset, *, value_range: tuple[float, float] | Non
     stated = image.attrs.get("value_range")
     if stated is None:
         raise DataError("'image' has no attribute 'value_range'; biorep.datasets.from_arrays sets it")
-    low, high = (float(bound) for bound in stated)
+    try:
+        low, high = (float(bound) for bound in stated)
+    except (TypeError, ValueError):
+        raise DataError(f"the value_range of 'image' must be (smallest, largest value), got {stated!r}") from None
     values = image.values
     check_finite(values, "image")
     kept = np.asarray([low, high], values.dtype if values.dtype.kind == "f" else float)  # as the images hold them
@@ -140,10 +143,20 @@ def labels_of(data: xr.Dataset) -> np.ndarray:
     return np.asarray(labels.astype(np.int64))
 
 
+def check_real(values: object, what: str) -> None:
+    """Raise `DataError` unless this is an array of real numbers: not of objects, texts, dates or complex numbers."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+        found = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
+        raise DataError(f"'{what}' must be an array of real numbers, got {found}")
+
+
 def check_finite(values: np.ndarray, what: str) -> None:
-    """Raise `NumericalError` if an array holds NaN or infinite values; say how many and where the first is."""
+    """Refuse what is no array of real numbers, and NaN and infinite values; say how many and where the first is."""
+    check_real(values, what)
     # A sum is finite unless an entry is not (or it overflows): one cheap pass in the usual case.
-    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(np.sum(values, dtype=np.float64)):
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspect = values.dtype.kind == "f" and not np.isfinite(np.sum(values, dtype=np.float64))
+    if suspect:
         bad = ~np.isfinite(values)
         if bad.any():
             first = tuple(int(i) for i in np.argwhere(bad)[0])

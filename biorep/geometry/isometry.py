@@ -48,6 +48,9 @@ def within_class_isometry(representation: xr.Dataset, images: xr.Dataset) -> xr.
     >>> round(float(within_class_isometry(doubled, images).mean_pearson), 6)
     1.0
     """
+    for name, data in {"the representation": representation, "images": images}.items():
+        if not isinstance(data, xr.Dataset | xr.DataArray) or "stimulus_id" not in data.coords:
+            raise DataError(f"{name} must be an xarray Dataset with the coordinate 'stimulus_id'")
     if not np.array_equal(representation["stimulus_id"].values, images["stimulus_id"].values):
         raise DataError("the responses and the images are not those of the same stimuli in the same order")
     responses = responses_of(representation).values.astype(np.float64)

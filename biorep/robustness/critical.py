@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from biorep.errors import DataError, NumericalError
 from biorep.robustness.attack import Problem
 from biorep.robustness.perturbation import size
 
@@ -127,7 +128,18 @@ def withstand(distance: np.ndarray, epsilons: list[float], tolerance: np.ndarray
 
 
 def median(distance: np.ndarray) -> float:
-    """Return the median of critical distances in which zeros and infinities count as such; NaN of none."""
+    """Return the median of critical distances, (presentation,): zeros and infinities count as such; NaN of none.
+
+    Raises
+    ------
+    DataError, NumericalError
+        If they are no real numbers along one dim, or one of them is NaN.
+    """
+    distance = np.asarray(distance)
+    if distance.ndim != 1 or (distance.size and distance.dtype.kind not in "biuf"):
+        raise DataError(f"critical distances must be real numbers along one dim, got {distance.dtype} {distance.shape}")
+    if len(missing := np.flatnonzero(np.isnan(distance.astype(float)))):
+        raise NumericalError(f"{len(missing)} critical distances are NaN, the first at index {missing[0]}")
     ordered = np.sort(distance)
     if not len(ordered):
         return float("nan")

@@ -20,7 +20,7 @@ from biorep.robustness.attack import Attack, Problem, random_starts
 from biorep.robustness.critical import LeastNorms, Move, least_norms, tolerances
 from biorep.robustness.fgsm import FGSM
 from biorep.robustness.frozen import device_of, dtype_of, frozen
-from biorep.robustness.gate import check_images, logits_of
+from biorep.robustness.gate import check_images, is_positive, logits_of
 from biorep.robustness.noise import noise_group
 from biorep.robustness.perturbation import Model, Norm
 from biorep.robustness.pgd import PGD
@@ -72,7 +72,8 @@ def evaluate(
     noise_clipped : bool
         Clip noisy images to the value range.
     precision : float
-        Of the critical distance: after the grid, epsilon is bisected until the interval is this share of its lower end.
+        Of the critical distance: after the grid, epsilon is bisected until the interval is this share of its lower end;
+        infinite: not at all.
     images : int
         How many images, the first ones of a recorded permutation.
     split : str
@@ -121,14 +122,14 @@ def evaluate(
     >>> tree["linf"]["accuracy"].sel(attack="pgd").values.tolist()
     [1.0, 1.0, 0.0]
     """
-    _check_kinds(model, dataset, context)
+    _check_kinds(model, dataset, prepare, context)
     chosen = _images(dataset, images, split, fitted)
     named = _named(attacks)
     grids: dict[Norm, list[float]] = {"linf": _grid(linf, LINF, chosen), "l2": _grid(l2, L2, chosen)}
     sds = _grid(noise, NOISE, chosen)
     noise_draws = whole(noise_draws, "noise_draws")
-    if isinstance(precision, bool) or not isinstance(precision, int | float) or not precision > 0:
-        raise ConfigError(f"precision must be a number above 0, got {precision!r}")
+    if not is_positive(precision):
+        raise ConfigError(f"precision must be a positive number, got {precision!r}")
     context = context or RunContext(device=device_of(model))
     with frozen(model, context.torch_device()):
         problem = _problem(model, chosen, prepare, seed, context.torch_device())
@@ -180,10 +181,12 @@ def _grid(values: Sequence[float] | None, default: Sequence[float], dataset: xr.
     return list(check_grid([share * float(high - low) for share in default] if values is None else values))
 
 
-def _check_kinds(model: object, dataset: object, context: object) -> None:
-    """Refuse what is no classifier, no dataset, no context."""
+def _check_kinds(model: object, dataset: object, prepare: object, context: object) -> None:
+    """Refuse what is no classifier, no dataset, no preparation, no context."""
     if not callable(model):
         raise ConfigError(f"the model must be callable, images to logits, got {type(model).__name__}")
+    if prepare is not None and not callable(prepare):
+        raise ConfigError(f"prepare must be callable, images to what the model takes, got {type(prepare).__name__}")
     if not isinstance(dataset, xr.Dataset):
         raise DataError(f"the dataset must be an xarray Dataset (datasets.from_arrays), got {type(dataset).__name__}")
     if context is not None and not isinstance(context, RunContext):
@@ -227,12 +230,16 @@ def _images(dataset: xr.Dataset, count: int, split: str, fitted: np.ndarray | No
     check_dataset(dataset)
     if "label" not in dataset:
         raise DataError("the dataset has no labels, so no image can be misclassified. Give 'label(presentation)'.")
-    require_splits(dataset, [split], "an evaluation of robustness")
+    if dataset["label"].dtype.kind not in "iuf":
+        raise DataError(f"labels must be integers, got {dataset['label'].dtype}")
+    require_splits(dataset, [str(split)], "an evaluation of robustness")
     count = whole(count, "images")
     n = dataset.sizes["presentation"]
     order = rng.stream(0, "robustness-images", n).permutation(n)[:count]
     chosen = dataset.isel(presentation=np.sort(order))
     if fitted is not None:
+        if isinstance(fitted, str) or np.ndim(fitted) != 1:
+            raise DataError(f"fitted must be a list of stimulus ids, got {fitted!r}")
         require_disjoint(chosen["stimulus_id"].values, fitted, "an evaluation of robustness")
     return chosen
 
@@ -320,8 +327,8 @@ def _perturbed(problem: Problem, attack: Attack, index: Tensor, epsilon: Tensor 
     """Return what an attack makes of images; it gets copies: one that works in place would move the clean ones."""
     own = replace(problem, images=problem.images.clone(), labels=problem.labels.clone())
     found, wanted = attack(own, index.clone(), None if epsilon is None else epsilon.clone()), problem.images[index]
-    if not isinstance(found, Tensor) or found.shape != wanted.shape:
-        got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    if not isinstance(found, Tensor) or found.shape != wanted.shape or not found.is_floating_point():
+        got = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise DataError(f"the attack '{attack.word}' must return images {tuple(wanted.shape)}, got {got}")
     found = found.detach().to(wanted)
     check_images(found, problem.bounds, f"images that the attack '{attack.word}' returned")

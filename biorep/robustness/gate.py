@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,9 +43,11 @@ def check_call(
     choose(loss, get_args(Loss), "loss")
     refuse_training(model)
     try:
-        radii = torch.as_tensor(None if isinstance(epsilon, bool) else epsilon, dtype=torch.float64)
+        radii = torch.as_tensor(epsilon)
     except (TypeError, ValueError, RuntimeError):
-        raise ConfigError(f"epsilon must be a number, or one for each image, got {epsilon!r}") from None
+        radii = torch.as_tensor(True)  # refused, as any truth value is
+    if radii.dtype == torch.bool or radii.is_complex():
+        raise ConfigError(f"epsilon must be a number, or one for each image, got {epsilon!r}")
     if not bool(((radii >= 0) & torch.isfinite(radii)).all()):
         raise ConfigError(f"epsilon must be finite and not negative, got {epsilon}")
     if radii.ndim and radii.shape != (len(images),):
@@ -57,10 +60,13 @@ def check_problem(images: Tensor, labels: Tensor, *, norm: str, bounds: Bounds) 
     for name, value in {"images": images, "labels": labels}.items():
         if not isinstance(value, Tensor):
             raise DataError(f"{name} must be a torch tensor, got {type(value).__name__}; torch.as_tensor makes one")
-    if not images.is_floating_point():
-        raise DataError(f"images must be floating-point numbers, got {images.dtype}; convert and scale them first")
+    if not images.is_floating_point() or images.ndim == 0:
+        found = f"{images.dtype} {tuple(images.shape)}"
+        raise DataError(
+            f"images must be floating-point numbers (presentation, ...), got {found}; convert and scale them"
+        )
     try:
-        low, high = bounds
+        low, high = (float(bound) for bound in bounds)
     except (TypeError, ValueError):
         raise ConfigError(f"bounds must be (smallest, largest allowed value), got {bounds!r}") from None
     if not low < high:  # false for NaN as well
@@ -72,8 +78,15 @@ def check_problem(images: Tensor, labels: Tensor, *, norm: str, bounds: Bounds) 
     check_images(images, bounds, "images")
 
 
+def is_positive(value: object) -> bool:
+    """Return whether this is a number above 0."""
+    return isinstance(value, int | float | np.floating) and not isinstance(value, bool) and bool(value > 0)
+
+
 def check_start(start: Tensor, images: Tensor) -> None:
     """Check starting points in the unit ball: shaped like the images, and finite."""
+    if not isinstance(start, Tensor) or not start.is_floating_point():
+        raise DataError(f"start must be a tensor of floating-point numbers, got {type(start).__name__}")
     if start.shape != images.shape:
         raise DataError(f"start has the shape {tuple(start.shape)}, the images {tuple(images.shape)}")
     if not bool(torch.isfinite(start).all()):

@@ -12,6 +12,7 @@ from biorep.robustness.perturbation import Loss, Model
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """Return ``z_y - max_{j != y} z_j`` (presentation,): negative means misclassified."""
+    labels = labels.long()
     own = logits.gather(1, labels[:, None]).squeeze(1)
     others = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
     return own - others
@@ -38,7 +39,7 @@ def gradient_and_logits(model: Model, images: Tensor, labels: Tensor, loss: Loss
         if loss == "margin":
             value = -margin(logits, labels).sum()
         else:
-            value = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+            value = torch.nn.functional.cross_entropy(logits, labels.long(), reduction="sum")
         (gradient,) = torch.autograd.grad(value, point)
     if bool(torch.isnan(gradient).any()):
         count = int(torch.isnan(gradient).flatten(1).any(1).sum())

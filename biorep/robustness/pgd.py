@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from biorep.config import setting
-from biorep.errors import ConfigError
+from biorep.errors import ConfigError, whole
 from biorep.robustness.attack import Attack, Problem, zero_gradients
-from biorep.robustness.gate import check_call, check_start, logits_of
+from biorep.robustness.gate import check_call, check_start, is_positive, logits_of
 from biorep.robustness.loss import gradient_and_logits, margin
 from biorep.robustness.perturbation import Bounds, Loss, Model, Norm, direction, per_image, project
 
@@ -61,17 +61,12 @@ def pgd(
     Madry et al. (2018), arXiv:1706.06083; Carlini & Wagner (2017), arXiv:1608.04644 (margin loss).
     """
     check_call(model, images, labels, epsilon=epsilon, norm=norm, bounds=bounds, loss=loss)
-    if (
-        isinstance(steps, bool)
-        or not isinstance(steps, int)
-        or steps < 1
-        or not (relative_step is None or 0 < relative_step < float("inf"))
-    ):
-        raise ConfigError(
-            f"steps must be at least 1, whole, and relative_step positive, got {steps} and {relative_step}"
-        )
+    steps = whole(steps, "steps")
+    if relative_step is not None and not (is_positive(relative_step) and relative_step < float("inf")):
+        raise ConfigError(f"relative_step must be a positive number, got {relative_step!r}")
     if start is not None:
         check_start(start, images)
+        start = start.to(images)
     radius = per_image(epsilon, images)
     point = images if start is None else project(images + radius * start, images, radius, norm, bounds)
     best, smallest = images, torch.full((len(images),), torch.inf, dtype=images.dtype, device=images.device)

@@ -13,7 +13,7 @@ import scipy.linalg
 import scipy.linalg.blas
 import xarray as xr
 
-from biorep.errors import ConfigError, DataError
+from biorep.errors import ConfigError, DataError, NumericalError, whole
 from biorep.schema import check_finite, describe, responses_of
 from biorep.spectra.estimator import Estimator
 
@@ -41,7 +41,7 @@ def eigenspectrum(representation: xr.Dataset | xr.DataArray, *, ddof: int = 1) -
     Raises
     ------
     NumericalError
-        If a response is NaN or infinite.
+        If a response is NaN or infinite, or variances leave the range of float64.
     DataError
         If there are fewer than two presentations or nothing varies.
     ConfigError
@@ -62,12 +62,14 @@ def eigenspectrum(representation: xr.Dataset | xr.DataArray, *, ddof: int = 1) -
     n, d = values.shape
     if n < 2:
         raise DataError(f"a covariance needs at least two presentations, got {n}")
-    if not isinstance(ddof, int | np.integer) or not 0 <= ddof < n:
+    if whole(ddof, "ddof", least=0) >= n:
         raise ConfigError(f"ddof must be 0 or more and less than the {n} presentations, got {ddof}")
     silent = int((values.max(0) == values.min(0)).sum())
     if silent == d:
         raise DataError(f"none of the {d} neuroids varies over the {n} presentations: there is no spectrum")
     eigenvalues, method = _eigenvalues(values, n - ddof)
+    if not 0 < eigenvalues[0] ** 2 < np.inf:
+        raise NumericalError(f"the variances ({eigenvalues[0]:g}) leave the range of float64: rescale the responses")
     result = xr.Dataset(
         {
             "eigenvalue": ("component", eigenvalues),
@@ -117,12 +119,14 @@ def _eigenvalues(values: np.ndarray, denominator: int) -> tuple[np.ndarray, str]
     n, d = values.shape
     mean = values.mean(0, dtype=np.float64)
     if n <= d:
-        centred = values - mean
+        with np.errstate(over="ignore"):
+            centred = values - mean
         # A product of an array with its own transpose is a symmetric rank-k update in numpy: half the work.
         product, method = centred @ centred.T, "gram"
     else:
         product, method = _scatter(values, mean), "covariance"
     product /= denominator
+    check_finite(product, "covariance")
     ascending = scipy.linalg.eigh(
         product, lower=True, eigvals_only=True, overwrite_a=True, check_finite=False, driver="evr"
     )
@@ -145,9 +149,17 @@ class StreamedCovariance:
         Length of a row.
     shift : (width,) array, optional
         Close to the mean, so that no digits are lost; the mean of the first part by default.
+
+    Raises
+    ------
+    ConfigError, DataError, NumericalError
+        From its methods, if rows are not of this width, not real or not finite, or if there are too few.
     """
 
     def __init__(self, width: int, shift: np.ndarray | None = None):
+        width = whole(width, "width")
+        if shift is not None and np.shape(shift) != (width,):
+            raise DataError(f"shift must be ({width},), got {np.shape(shift)}")
         self.shift, self.rows = shift, 0
         #: Lower triangle of the sum of (row - shift)(row - shift)^T.
         self.scatter = np.zeros((width, width), order="F")
@@ -155,6 +167,7 @@ class StreamedCovariance:
 
     def add(self, values: np.ndarray) -> None:
         """Take in rows (row, width)."""
+        check_finite(values, "rows")
         if values.ndim != 2 or values.shape[1] != len(self.sum):
             raise DataError(f"rows must be (row, {len(self.sum)}), got the shape {values.shape}")
         if not len(values):
@@ -162,24 +175,29 @@ class StreamedCovariance:
         if self.shift is None:
             self.shift = values.mean(0, dtype=np.float64)
         for start in range(0, len(values), ROWS):
-            with np.errstate(all="ignore"):  # what is not finite is found by those who use the result
-                centred = values[start : start + ROWS] - self.shift
+            centred = values[start : start + ROWS] - self.shift
             self.scatter = scipy.linalg.blas.dsyrk(1.0, centred.T, beta=1.0, c=self.scatter, lower=1, overwrite_c=1)
             self.sum += centred.sum(0)
         self.rows += len(values)
 
     def mean(self) -> np.ndarray:
         """Return the mean of the rows (width,)."""
+        self._require(1)
         assert self.shift is not None
         return np.asarray(self.shift + self.sum / self.rows)
 
     def covariance(self, ddof: int = 0) -> np.ndarray:
         """Return the covariance (width, width) about the true mean."""
-        whole = np.tril(self.scatter)
-        whole = whole + np.tril(whole, -1).T
+        self._require(1 + whole(ddof, "ddof", least=0))
+        lower = np.tril(self.scatter)
+        full = lower + np.tril(lower, -1).T
         with np.errstate(all="ignore"):
-            result: np.ndarray = (whole - np.outer(self.sum, self.sum) / self.rows) / (self.rows - ddof)
+            result: np.ndarray = (full - np.outer(self.sum, self.sum) / self.rows) / (self.rows - ddof)
         return result
+
+    def _require(self, rows: int) -> None:
+        if self.rows < rows:
+            raise DataError(f"{rows} rows are needed, and {self.rows} were added")
 
     def eigenvectors(self) -> np.ndarray:
         """Return the eigenvectors of the covariance as columns, the largest first."""

@@ -12,8 +12,8 @@ from typing import Literal, cast, get_args
 import numpy as np
 import xarray as xr
 
-from biorep.errors import ConfigError, DataError, choose
-from biorep.schema import check_finite, describe
+from biorep.errors import ConfigError, DataError, choose, whole
+from biorep.schema import check_finite, check_real, describe
 from biorep.tables import CONVENTIONS
 
 Weight = Literal["1/rank", "none"]
@@ -98,15 +98,11 @@ def fit_powerlaw(
     if negative is not None:
         choose(negative, get_args(Negative), "policy for values that are not positive")
     for name, value in {"first": first, "last": last}.items():
-        if (
-            value is not None
-            and value != "auto"
-            and (isinstance(value, bool) or not isinstance(value, int | np.integer))
-        ):
-            raise ConfigError(f"{name} must be a rank, a whole number, got {value!r}")
+        if value is not None and not (name == "last" and isinstance(value, str) and value == "auto"):
+            whole(value, name)
     values = eigenvalues_of(spectrum)
     limit = len(values)
-    rank = int(spectrum["numerical_rank"]) if "numerical_rank" in spectrum else limit
+    rank = _count(spectrum, "numerical_rank") if "numerical_rank" in spectrum else limit
     if convention is not None:
         if given:
             raise ConfigError(f"convention='{convention}' sets window, weights and signs; do not give {given} as well")
@@ -119,7 +115,7 @@ def fit_powerlaw(
         automatic = last in (None, "auto")
         stop = int(last) if not automatic else _automatic_end(spectrum, rank)  # type: ignore[arg-type]
         if automatic and first is None and stop - start + 1 < SMALLEST_WINDOW:
-            n, d = int(spectrum["n_presentations"]), int(spectrum["n_neuroids"])
+            n, d = _count(spectrum, "n_presentations"), _count(spectrum, "n_neuroids")
             raise DataError(
                 f"{n} presentations of {d} neuroids (numerical rank {rank}) leave ranks {start} to {stop} for a fit, "
                 f"fewer than {SMALLEST_WINDOW}. Use more of both, or name the window with first= and last=."
@@ -151,14 +147,17 @@ def eigenvalues_of(spectrum: xr.Dataset) -> np.ndarray:
         raise DataError(
             f"a fit takes one spectrum, eigenvalue(component), got {eigenvalue.dims}: select the others first"
         )
-    values = np.asarray(eigenvalue.values, dtype=np.float64)
+    check_real(eigenvalue.values, "eigenvalue")
+    values = eigenvalue.values.astype(np.float64)
     there = np.flatnonzero(~np.isnan(values))
     values = values[: there[-1] + 1 if len(there) else 0]
+    if not len(values):
+        raise DataError("this spectrum has no eigenvalues: it is that of a run which is not finished, or empty")
     check_finite(values, "eigenvalue")
     ranks = (
         spectrum["component"].values[: len(values)] if "component" in spectrum.coords else np.arange(len(values)) + 1
     )
-    if not len(values) or not np.array_equal(ranks, np.arange(1, len(values) + 1)):
+    if not np.array_equal(ranks, np.arange(1, len(values) + 1)):
         raise DataError(
             "the spectrum does not begin at rank 1: fit it whole, and name the window with first= and last="
         )
@@ -175,8 +174,16 @@ def _automatic_end(spectrum: xr.Dataset, rank: int) -> int:
                 f"the spectrum has no '{name}', which decides over the automatic window: name the window with first= "
                 "and last=, or take the spectrum with biorep.spectra.eigenspectrum"
             )
-    n, d = int(spectrum["n_presentations"]), int(spectrum["n_neuroids"])
+    n, d = _count(spectrum, "n_presentations"), _count(spectrum, "n_neuroids")
     return min(500, int(0.8 * min(n - 1, d)), rank)
+
+
+def _count(spectrum: xr.Dataset, name: str) -> int:
+    """Return a number of a spectrum; it may have become floating point beside runs that are not finished."""
+    values = spectrum[name].values
+    if values.ndim or values.dtype.kind not in "iuf" or not np.isfinite(values) or values != int(values) or values < 1:
+        raise DataError(f"'{name}' of the spectrum must be one whole number of at least 1, got {values}")
+    return int(values)
 
 
 def convention_of(word: str) -> Convention:
@@ -257,14 +264,16 @@ def powerlaw_deviation(
     >>> powerlaw_deviation(spectrum, first=11, last=20) < 1e-12
     True
     """
-    ranked = all(isinstance(rank, int | np.integer) for rank in (first, last, anchor))
-    if not (ranked and 1 <= first <= last and anchor >= 1 and np.isfinite(alpha)):
-        raise ConfigError(f"ranks count from 1: first {first}, last {last}, anchor {anchor}; alpha is {alpha}")
+    for name, rank in {"first": first, "last": last, "anchor": anchor}.items():
+        whole(rank, f"ranks count from 1: {name}")
+    number = isinstance(alpha, int | float | np.number) and not isinstance(alpha, bool | np.complexfloating)
+    if first > last or not number or not np.isfinite(alpha):
+        raise ConfigError(f"ranks count from 1: first {first}, last {last}; alpha, a number, is {alpha!r}")
     eigenvalues = eigenvalues_of(spectrum)
     needed = max(last, anchor)
     if len(eigenvalues) < needed or not (eigenvalues[:needed] > 0).all():
         good = int((eigenvalues > 0).sum())
         raise DataError(f"ranks {first} to {last} were asked for, and the spectrum has {good} positive eigenvalues")
     ranks = np.arange(first, last + 1)
-    law = eigenvalues[anchor - 1] * (anchor / ranks) ** alpha
-    return float(np.abs(np.log10(eigenvalues[first - 1 : last] / law)).mean())
+    law = np.log10(eigenvalues[anchor - 1]) + alpha * np.log10(anchor / ranks)
+    return float(np.abs(np.log10(eigenvalues[first - 1 : last]) - law).mean())

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy.optimize import least_squares
 
-from biorep.errors import ConfigError, DataError
+from biorep.errors import ConfigError, DataError, whole
 from biorep.schema import check_finite, describe
 
 #: Envelope widths of the starting points, as shares of the longer side of a field.
@@ -86,7 +86,7 @@ def fit_gabors(fields: xr.DataArray, *, starts: int = PEAKS) -> xr.Dataset:
     >>> [round(float(fit[name][0]), 3) for name in ("orientation", "frequency", "width_along", "r2")]
     [90.0, 0.2, 2.0, 1.0]
     """
-    if not 1 <= starts <= PEAKS * len(WIDTHS):
+    if not 1 <= whole(starts, "starts", least=0) <= PEAKS * len(WIDTHS):
         raise ConfigError(f"starts must be from 1 to {PEAKS * len(WIDTHS)}, got {starts}")
     values = _checked(fields)
     rows = [_fitted(field, starts) for field in values]
@@ -102,6 +102,9 @@ def fit_gabors(fields: xr.DataArray, *, starts: int = PEAKS) -> xr.Dataset:
 
 def _checked(fields: xr.DataArray) -> np.ndarray:
     """Return the fields as (neuroid, row, column) float64."""
+    if not isinstance(fields, xr.DataArray):
+        raise DataError(f"fields must be a DataArray (neuroid, row, column), got {type(fields).__name__}")
+    check_finite(fields.values, "fields")
     if set(fields.dims) != {"neuroid", "row", "column"}:
         raise DataError(
             f"fields must be (neuroid, row, column), got ({', '.join(map(str, fields.dims))}); reshape weights to the "
@@ -110,7 +113,6 @@ def _checked(fields: xr.DataArray) -> np.ndarray:
     values = fields.transpose("neuroid", "row", "column").values.astype(np.float64)
     if min(values.shape[1:]) < 4:
         raise DataError(f"a field must have at least 4 x 4 pixels, got {values.shape[1]} x {values.shape[2]}")
-    check_finite(values, "fields")
     return values
 
 

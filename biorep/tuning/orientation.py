@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from biorep.errors import DataError
-from biorep.schema import describe, responses_of
+from biorep.errors import DataError, NumericalError
+from biorep.schema import check_finite, describe, responses_of
 
 COORDINATES = ("orientation", "frequency", "phase")
 #: Below this selectivity the preferred orientation is rounding error.
 UNTUNED = 1e-6
+LARGEST = 1e290
 _DESCRIPTIONS = {
     "curve": ("response at the preferred frequency, mean over phases", "1"),
     "orientation": ("orientation of the bars", "degree"),
@@ -103,13 +104,19 @@ def tuning(representation: xr.Dataset) -> xr.Dataset:
 
 def _response(representation: xr.Dataset) -> xr.DataArray:
     """Return checked responses, (presentation, neuroid), float64."""
+    if not isinstance(representation, xr.Dataset | xr.DataArray):
+        raise DataError(f"tuning needs a representation, an xarray Dataset, got {type(representation).__name__}")
     along = [str(name) for name, coord in representation.coords.items() if coord.dims == ("presentation",)]
     if missing := [name for name in COORDINATES if name not in along]:
         raise DataError(
             f"the representation has no coordinate {', '.join(map(repr, missing))} along presentation (it has "
             f"{', '.join(along) or 'none'}). Tuning is measured with gratings: encode biorep.datasets.gratings()."
         )
+    for name in COORDINATES:
+        check_finite(representation[name].values, name)
     response = responses_of(representation).astype(np.float64)
+    if (largest := float(response.max())) > LARGEST:
+        raise NumericalError(f"the largest response is {largest:g}: sums of them leave the range of float64")
     if (smallest := float(response.min())) < 0:
         raise DataError(
             f"tuning needs responses >= 0, the smallest is {smallest:g}: the circular variance of signed numbers means "

@@ -228,11 +228,11 @@ def test_what_cannot_be_attacked_is_explained(attack, wrong, error, message):
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        ({"steps": 0}, ConfigError, "steps must be at least 1"),
-        ({"steps": 1.5}, ConfigError, "steps must be at least 1, whole"),
-        ({"steps": True}, ConfigError, "steps must be at least 1, whole"),
-        ({"relative_step": 0.0}, ConfigError, "relative_step positive"),
-        ({"relative_step": float("nan")}, ConfigError, "relative_step positive"),
+        ({"steps": 0}, ConfigError, "steps must be a whole number, at least 1"),
+        ({"steps": 1.5}, ConfigError, "steps must be a whole number"),
+        ({"steps": True}, ConfigError, "steps must be a whole number"),
+        ({"relative_step": 0.0}, ConfigError, "relative_step must be a positive number"),
+        ({"relative_step": float("nan")}, ConfigError, "relative_step must be a positive number"),
         ({"start": torch.full((6, 10), torch.nan)}, NumericalError, "start: values are NaN"),
         ({"start": torch.zeros(1, 10)}, DataError, "start has the shape"),
     ],

@@ -167,10 +167,10 @@ def test_what_is_no_spectrum_is_refused(values, error, message):
     [
         ({"weight": "1/rnk"}, "unknown weight '1/rnk'; did you mean '1/rank'"),
         ({"negative": "Drop"}, "unknown policy .* 'Drop'; did you mean 'drop'"),
-        ({"first": 0}, "the window 0-100 does not fit"),
-        ({"last": 99.9}, "last must be a rank, a whole number, got 99.9"),
-        ({"first": True}, "first must be a rank"),
-        ({"last": "Auto"}, "last must be a rank"),
+        ({"first": 0}, "first must be a whole number, at least 1, got 0"),
+        ({"last": 99.9}, "last must be a whole number, at least 1, got 99.9"),
+        ({"first": True}, "first must be a whole number"),
+        ({"last": "Auto"}, "last must be a whole number"),
     ],
 )
 def test_wrong_words_and_ranks_are_refused(wrong, message):

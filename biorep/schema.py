@@ -165,6 +165,35 @@ def check_finite(values: np.ndarray, what: str) -> None:
             )
 
 
+def require_variables(data: Any, names: Mapping[str, tuple[str, ...]], what: str) -> xr.Dataset:
+    """Return a dataset, or that of a node of a tree; raise `DataError` unless it has these variables along these dims.
+
+    Parameters
+    ----------
+    data : xr.Dataset or xr.DataTree
+    names : mapping of str to tuple of str
+        Variable -> its dims, in any order; no dims: any.
+    what : str
+        What is wanted and where it comes from.
+    """
+    import xarray as xr
+
+    data = data.to_dataset() if isinstance(data, xr.DataTree) else data
+    if not isinstance(data, xr.Dataset):
+        raise DataError(f"needs {what}, got an object of type {type(data).__name__}")
+    missing = [name for name in names if name not in data.variables]
+    if missing:
+        has = ", ".join(map(str, data.variables)) or "no variables"
+        raise DataError(f"needs {what}: '{', '.join(missing)}' is missing, the dataset has {has}")
+    for name, dims in names.items():
+        if dims and set(data[name].dims) != set(dims):
+            raise DataError(
+                f"needs {what}: '{name}' must have the dims {dims}, got {data[name].dims}. Choose one entry of every "
+                "other dim with .sel or .isel."
+            )
+    return data
+
+
 def require_splits(data: xr.Dataset, allowed: Collection[str], purpose: str) -> None:
     """Raise `SplitError` unless every presentation belongs to one of the allowed splits."""
     splits = data["split"].values.astype(str)

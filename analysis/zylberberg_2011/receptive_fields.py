@@ -47,14 +47,15 @@ def summary(state: xr.Dataset, tuned: xr.Dataset, fits: xr.Dataset) -> dict[str,
     fitted, selective = fits["r2"].values > EXPLAINED, tuned["selectivity"].values > SELECTIVE
     turned = (tuned["preferred_orientation"].values - fits["orientation"].values + 90) % 180 - 90
     # Images that hardly vary, stretched to variance 1, teach ramps: Gabor functions of low frequency to any fit.
-    lowest = np.isclose(tuned["preferred_frequency"].values, min(tuned.attrs["frequencies"]))
+    lowest = np.isclose(tuned["preferred_frequency"].values, float(tuned["frequency"].min()))
     return {
         "units": tuned.sizes["neuroid"],
         f"share with R2 > {EXPLAINED}": float(fitted.mean()),
         f"share with 1 - circular variance > {SELECTIVE}": float(selective.mean()),
         "share with both": float((fitted & selective).mean()),
         "share that prefers the lowest frequency": float(lowest.mean()),
-        "share silent to gratings": tuned.attrs["n_silent"] / tuned.sizes["neuroid"],
+        "share silent to gratings": float(tuned["n_silent"]) / tuned.sizes["neuroid"],
+        "share of Gabor fits at a bound, no estimates": float(fits["n_at_bound"]) / fits.sizes["neuroid"],
         "median angle between Gabor fit and tuning, degrees": float(np.nanmedian(np.abs(turned))),
         "target rate": report["target_rate"],
         "rate, last quarter of training": report["rate"],
@@ -96,7 +97,7 @@ def main(folder: str) -> None:
             print(f"  {name:<52}{value:9.4g}")
         figures = {
             "fields": receptive_fields(state, count=256, columns=16, title=run.name),
-            "tuning": tuning_summary(tuned, title=run.name),
+            "tuning": tuning_summary(tuned, fits=fits, title=run.name),
             "training": plot_training(state, tuned, fits, title=run.name),
         }
         for name, figure in figures.items():

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biorep.errors import DataError
-from biorep.interop.table import coords_along, library, require_variables
+from biorep.interop.table import coords_along, library
+from biorep.schema import check_finite, require_variables
 
 if TYPE_CHECKING:
     import pynapple
@@ -56,6 +57,7 @@ def to_pynapple(recording: xr.Dataset) -> tuple[pynapple.TsGroup, pynapple.Inter
     >>> spikes, epochs = to_pynapple(record(network, state, images))                     # doctest: +SKIP
     >>> spikes.count(ep=epochs[epochs.object_name == "7"])                               # doctest: +SKIP
     """
+    recording = _checked(recording)
     length = _slot(recording)
     nap = library("pynapple")
     onsets = np.arange(recording.sizes["presentation"]) * length
@@ -67,20 +69,29 @@ def to_pynapple(recording: xr.Dataset) -> tuple[pynapple.TsGroup, pynapple.Inter
     return nap.TsGroup(trains, time_support=whole, bypass_check=True, metadata=labels), epochs
 
 
+WHAT = "a recording of spikes, as biorep.networks.brian.recording.record returns it for a spiking network"
+
+
+def _checked(recording: xr.Dataset) -> xr.Dataset:
+    """Return a recording whose variables have their dims and hold numbers."""
+    dims: dict[str, tuple[str, ...]] = dict.fromkeys(SPIKES, ("spike",))
+    recording = require_variables(recording, dims | {"neuroid_id": ("neuroid",), "time": ("time",)}, WHAT)
+    for name in (*SPIKES, "time", "neuroid_id"):
+        check_finite(recording[name].values, name)
+    return recording
+
+
 def _slot(recording: xr.Dataset) -> float:
     """Return the length of a slot in seconds; check that the recording is whole."""
-    what = "a recording of spikes, as biorep.networks.brian.recording.record returns it for a spiking network"
-    dims: dict[str, tuple[str, ...]] = dict.fromkeys(SPIKES, ("spike",))
-    require_variables(recording, dims | {"neuroid_id": ("neuroid",), "time": ("time",)}, what)
     images, steps = recording.sizes.get("presentation", 0), recording.sizes["time"]
     if images == 0 or steps < 2:
-        raise DataError(f"needs {what}, with presentations and at least two time steps, got {dict(recording.sizes)}")
+        raise DataError(f"needs {WHAT}, with presentations and at least two time steps, got {dict(recording.sizes)}")
     time = recording["time"].values
     length = float(time[-1] - time[0]) * steps / (steps - 1)
     moment, shown = recording["spike_time"].values, recording["spike_presentation"].values
     if time[0] != 0 or (moment.size and (moment.max() >= length or shown.max() >= images)):
         raise DataError(
-            f"needs {what}, whole: this one covers {time[0]:g} to {time[-1]:g} ms of {images} presentations, but its "
+            f"needs {WHAT}, whole: this one covers {time[0]:g} to {time[-1]:g} ms of {images} presentations, but its "
             f"spikes reach {moment.max(initial=0):g} ms and presentation {shown.max(initial=0)}. Convert it before "
             "selecting presentations or times."
         )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from biorep.errors import ConfigError, DataError
-from biorep.schema import check_finite
+from biorep.schema import check_finite, check_real, require_variables
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,30 +26,6 @@ def library(name: str) -> Any:
         raise ConfigError(
             f'cannot import {name} ({error}). Install it with `pip install "biorep[interop]"`.'
         ) from error
-
-
-def require_variables(data: xr.Dataset, names: Mapping[str, tuple[str, ...]], what: str) -> None:
-    """Raise `DataError` unless `data` is a dataset that has these variables along these dims.
-
-    Parameters
-    ----------
-    data : xr.Dataset
-    names : mapping of str to tuple of str
-        Variable -> its dims; no dims: any.
-    what : str
-        What is wanted and where it comes from.
-    """
-    import xarray as xr
-
-    if not isinstance(data, xr.Dataset):
-        raise DataError(f"needs {what}, got an object of type {type(data).__name__}")
-    missing = [name for name in names if name not in data.variables]
-    if missing:
-        has = ", ".join(map(str, data.variables)) or "no variables"
-        raise DataError(f"needs {what}: '{', '.join(missing)}' is missing, the dataset has {has}")
-    for name, dims in names.items():
-        if dims and data[name].dims != dims:
-            raise DataError(f"needs {what}: '{name}' must have the dims {dims}, got {data[name].dims}")
 
 
 def response_table(representation: xr.Dataset) -> xr.DataArray:
@@ -75,7 +51,7 @@ def response_table(representation: xr.Dataset) -> xr.DataArray:
         If a response is not finite.
     """
     what = "a representation with `response(presentation, neuroid)`, as biorep.encode returns it"
-    require_variables(representation, {"response": ()}, what)
+    representation = require_variables(representation, {"response": ()}, what)
     dims = set(representation["response"].dims)
     if not dims <= DIMS or not dims >= DIMS - {"repeat"}:
         raise DataError(
@@ -84,6 +60,7 @@ def response_table(representation: xr.Dataset) -> xr.DataArray:
         )
     if representation["response"].size == 0:
         raise DataError(f"needs {what}; this one is empty: {dict(representation['response'].sizes)}")
+    check_real(representation["response"].values, "response")
     table = _unfold(_flat(representation)).drop_encoding()
     dtype = np.result_type(table.dtype, np.float32)  # differences of unsigned counts would wrap
     table = table.astype(dtype).transpose("presentation", "neuroid")

@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from biorep.errors import ConfigError
+from biorep.errors import ConfigError, DataError, whole
 from biorep.plot.style import new_figure, styled
+from biorep.schema import check_finite, require_variables
 
 
 def receptive_fields(state: xr.Dataset | xr.DataTree, *, count: int = 40, columns: int = 10, title: str = "") -> Figure:
@@ -35,15 +36,23 @@ def receptive_fields(state: xr.Dataset | xr.DataTree, *, count: int = 40, column
     ------
     ConfigError
         If the state has no weights from the pixels.
+    DataError, NumericalError
+        If they are not of one network, do not have the size of the images, or are not finite.
     """
-    state = state.to_dataset() if isinstance(state, xr.DataTree) else state
+    state, count, columns = require_variables(state, {}, "a state"), whole(count, "count"), whole(columns, "columns")
     name = next((n for n in ("weights", "weights_0") if n in state), None)
     if name is None:
         raise ConfigError(f"this state has no weights from the pixels (it has {', '.join(map(str, state.data_vars))})")
-    weights = state[name].values
+    if state[name].ndim != 2 or "neuroid" not in state[name].dims:
+        raise DataError(f"'{name}' must be (neuroid, input), got {state[name].dims}: select one network")
+    weights = state[name].transpose("neuroid", ...).values
+    check_finite(weights, name)
     order = np.argsort(-state["wins"].values, kind="stable") if "wins" in state else np.arange(len(weights))
     chosen = order[:count]
-    shape = tuple(int(s) for s in np.atleast_1d(state.attrs["image_shape"]))
+    stated = state.attrs["image_shape"] if "image_shape" in state.attrs else weights.shape[1]
+    shape = tuple(int(s) for s in np.atleast_1d(stated))
+    if math.prod(shape) != weights.shape[1]:
+        raise DataError(f"the state says that images are {shape}, and '{name}' has {weights.shape[1]} inputs")
     if len(shape) == 1:
         side = math.isqrt(shape[0])
         shape = (side, side) if side * side == shape[0] else (1, shape[0])

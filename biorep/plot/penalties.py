@@ -8,7 +8,12 @@ from collections.abc import Mapping
 import xarray as xr
 from matplotlib.figure import Figure
 
+from biorep.errors import ConfigError, whole
 from biorep.plot.style import new_figure, styled
+from biorep.schema import require_variables
+
+NEEDS = {"accuracy": ("strength", "seed"), "value": ("strength", "seed"), "strength": ("strength",),
+         "plain_accuracy": ("seed",), "plain_value": ("seed",)}  # fmt: skip
 
 
 def strength_curves(penalties: Mapping[str, xr.Dataset], *, columns: int = 4) -> Figure:
@@ -27,7 +32,18 @@ def strength_curves(penalties: Mapping[str, xr.Dataset], *, columns: int = 4) ->
     Figure
         Blue, left: accuracy; red, right: value of the penalty; lines through the means over seeds, bands their ranges;
         dashes: without the penalty.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If there is no penalty, or one has other variables.
     """
+    columns = whole(columns, "columns")
+    if not isinstance(penalties, Mapping) or not penalties:
+        raise ConfigError("needs a mapping of penalties to accuracy and value by strength: there is nothing to draw")
+    penalties = {
+        name: require_variables(found, NEEDS, "accuracy and value by strength") for name, found in penalties.items()
+    }
     rows = math.ceil(len(penalties) / columns)
     with styled():
         figure = new_figure(figsize=(2.9 * min(columns, len(penalties)), 2.4 * rows))

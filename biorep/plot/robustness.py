@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 from biorep.errors import ConfigError
+from biorep.plot.given import Results, by_name, listed
 from biorep.plot.style import new_figure, styled
 
 PANELS = {
@@ -18,13 +17,17 @@ PANELS = {
 }
 
 
-def accuracy_curves(results: Mapping[str, Sequence[xr.DataTree]], *, relative: bool = False) -> Figure:
+WHAT = "results of robustness, trees as biorep.robustness.evaluate returns them"
+UNION = {"correct": ("attack", "epsilon", "presentation")}
+
+
+def accuracy_curves(results: Results, *, relative: bool = False) -> Figure:
     """Draw accuracy against epsilon, one panel per norm.
 
     Parameters
     ----------
-    results : mapping of str to sequence of xr.DataTree
-        Network -> its robustness trees, one per seed.
+    results : mapping of str to xr.DataTree or a list of them
+        Network -> its robustness trees, one per seed or over `seed`.
     relative : bool
         Divide by the clean accuracy.
 
@@ -37,20 +40,30 @@ def accuracy_curves(results: Mapping[str, Sequence[xr.DataTree]], *, relative: b
     Raises
     ------
     ConfigError
-        If there is nothing to draw.
+        If there is nothing to draw, or epsilons differ.
+    DataError
+        If a result has other dims than its own and `seed`.
     """
-    panels = [name for name in PANELS if any(name in tree.children for trees in results.values() for tree in trees)]
+    trees = listed(results, WHAT)
+    if any(not isinstance(tree, xr.DataTree) for several in trees.values() for tree in several):
+        raise ConfigError(f"needs {WHAT}; of biorep.open(folder) the node 'robustness'")
+    panels = [name for name in PANELS if any(name in tree.children for several in trees.values() for tree in several)]
     if not panels:
         raise ConfigError(f"no result of robustness has one of the groups {', '.join(PANELS)}: nothing to draw")
     with styled():
         figure = new_figure(figsize=(3.4 * len(panels), 3.1))
         for column, panel in enumerate(panels):
             axes = figure.add_subplot(1, len(panels), column + 1)
-            for index, (name, trees) in enumerate(results.items()):
-                curves = [_curve(tree[panel].to_dataset(), relative) for tree in trees if panel in tree.children]
-                if not curves:
+            groups = {name: [t[panel] for t in several if panel in t.children] for name, several in trees.items()}
+            found = by_name(groups, {"accuracy": ("epsilon",)} if panel == "noise" else UNION, WHAT)
+            for index, name in enumerate(trees):
+                if name not in found:
                     continue
-                epsilon, accuracy = curves[0][0], np.stack([curve for _, curve in curves])
+                curves = [_curve(group, relative) for group in found[name]]
+                epsilon = curves[0][0]
+                if any(not np.array_equal(other, epsilon) for other, _ in curves):
+                    raise ConfigError(f"'{name}': the epsilons of {panel} differ between its results")
+                accuracy = np.stack([curve for _, curve in curves])
                 axes.plot(epsilon, accuracy.mean(0), color=f"C{index}", label=name, marker="o", markersize=2.5)
                 axes.fill_between(epsilon, accuracy.min(0), accuracy.max(0), color=f"C{index}", alpha=0.2, linewidth=0)
             axes.set(xlabel=PANELS[panel], ylim=(-0.02, 1.02))
@@ -65,4 +78,5 @@ def _curve(group: xr.Dataset, relative: bool) -> tuple[np.ndarray, np.ndarray]:
         accuracy = group["correct"].min("attack").mean("presentation").values
     else:
         accuracy = group["accuracy"].values
-    return group["epsilon"].values, accuracy / accuracy[0] if relative else accuracy
+    clean = accuracy[0] or np.nan  # nothing is relative to an accuracy of 0
+    return group["epsilon"].values, accuracy / clean if relative else accuracy

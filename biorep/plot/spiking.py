@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from biorep.errors import ConfigError
+from biorep.errors import ConfigError, whole
+from biorep.plot.given import Results, by_name
 from biorep.plot.style import new_figure, styled
+from biorep.schema import require_variables, responses_of
 
 
-def learning_curves(groups: Mapping[str, Sequence[xr.Dataset] | Sequence[xr.DataTree]]) -> Figure:
+def learning_curves(groups: Results) -> Figure:
     """Draw the learning histories of networks.
 
     Parameters
     ----------
-    groups : mapping of str to sequence of xr.Dataset or xr.DataTree
+    groups : mapping of str to xr.Dataset, xr.DataTree, or a list of them
         Name -> states, one per seed, with the history of `biorep.networks.brian.history`.
 
     Returns
@@ -30,13 +30,17 @@ def learning_curves(groups: Mapping[str, Sequence[xr.Dataset] | Sequence[xr.Data
         ("mean_spikes", "spikes per image"),
         ("mean_theta", "mean threshold (mV)"),
     ]
-    shown = [panel for panel in panels if any(panel[0] in state for states in groups.values() for state in states)]
+    histories = by_name(groups, {}, "states of spiking networks")
+    shown = [panel for panel in panels if any(panel[0] in state for states in histories.values() for state in states)]
+    if not shown:
+        raise ConfigError(f"no state has a history: one of {', '.join(name for name, _ in panels)}")
     with styled():
         figure = new_figure(figsize=(2.6 * len(shown), 2.4))
         for index, (variable, label) in enumerate(shown):
             axes = figure.add_subplot(1, len(shown), index + 1)
-            for color, (name, states) in enumerate(groups.items()):
+            for color, (name, states) in enumerate(histories.items()):
                 for number, state in enumerate(s for s in states if variable in s):
+                    require_variables(state, {variable: ("shown",), "shown": ("shown",)}, "histories over shown images")
                     axes.plot(
                         state["shown"], state[variable], ".-", color=f"C{color}", label=name if number == 0 else None
                     )
@@ -44,7 +48,7 @@ def learning_curves(groups: Mapping[str, Sequence[xr.Dataset] | Sequence[xr.Data
             axes.set_ylabel(label)
             if variable == "online_accuracy":
                 axes.set_ylim(0, 1)
-                if len(groups) > 1:
+                if len(histories) > 1:
                     axes.legend()
             else:
                 axes.set_ylim(bottom=0)
@@ -65,13 +69,11 @@ def occupancy(representation: xr.Dataset | xr.DataTree, *, title: str = "") -> F
     Figure
         Mean spikes per image, class by neuron; neurons are sorted by their class and then by how many they send.
     """
-    representation = representation.to_dataset() if isinstance(representation, xr.DataTree) else representation
-    response = representation["response"]
-    if "repeat" in response.dims:
-        response = response.mean("repeat")
+    what = "a representation with response(presentation, neuroid) and object_name(presentation)"
+    representation = require_variables(representation, {"response": (), "object_name": ("presentation",)}, what)
     names = representation["object_name"].values.astype(str)
     classes = np.unique(names)
-    values = response.transpose("presentation", "neuroid").values
+    values = responses_of(representation).values
     mean = np.stack([values[names == name].mean(0) for name in classes])
     order = np.lexsort((-mean.max(0), mean.argmax(0)))
     with styled():
@@ -104,8 +106,14 @@ def raster(recording: xr.Dataset, *, count: int = 6, title: str = "") -> Figure:
     ConfigError
         If no spikes were recorded.
     """
+    recording = require_variables(recording, {}, "a recording, as biorep.networks.brian.recording.record returns it")
     if "spike_time" not in recording:
         raise ConfigError("this recording has no spikes: its network has rates")
+    times = {"spike_time": ("spike",), "spike_neuroid": ("spike",), "spike_presentation": ("spike",), "time": ("time",)}
+    require_variables(recording, times | {"neuroid_id": ("neuroid",)}, "a recording of spikes")
+    if recording.sizes["time"] < 2:
+        raise ConfigError("a raster needs at least two time steps")
+    count = whole(count, "count")
     length = float(recording["time"][-1]) + float(recording["time"][1] - recording["time"][0])
     place = recording["spike_presentation"].values
     kept = place < count

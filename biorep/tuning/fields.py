@@ -29,6 +29,11 @@ _DESCRIPTIONS = {
     "success": ("the least squares converged", "1"),
     "at_bound": ("a parameter is at its bound", "1"),
 }
+_COUNTS = {
+    "n_neuroids": ("neuroids", "1"),
+    "n_flat": ("neuroids whose fields are flat", "1"),
+    "n_at_bound": ("neuroids whose fit is at a bound", "1"),
+}
 
 
 def fit_gabors(fields: xr.DataArray, *, starts: int = PEAKS) -> xr.Dataset:
@@ -56,7 +61,8 @@ def fit_gabors(fields: xr.DataArray, *, starts: int = PEAKS) -> xr.Dataset:
         ``phase`` (degrees, 0 to 360), ``amplitude`` (unit of the fields). ``r2`` is the share of the variance
         explained (negative if the mean of a field is far from 0: there is no offset), ``success`` tells that the
         least squares converged, ``at_bound`` that a parameter is at a bound given above and so no estimate. All are
-        NaN or false for flat fields, where nothing varies; attributes `n_flat`, `n_neuroids`, `starts`.
+        NaN or false for flat fields, where nothing varies. ``n_neuroids``, ``n_flat`` and ``n_at_bound`` count them;
+        attribute `starts`. Leave units at a bound out of distributions of frequency and width.
 
     Raises
     ------
@@ -93,11 +99,16 @@ def fit_gabors(fields: xr.DataArray, *, starts: int = PEAKS) -> xr.Dataset:
     columns = {name: np.array([row.get(name, np.nan) for row in rows]) for name in _DESCRIPTIONS}
     columns |= {name: np.array([row.get(name, False) for row in rows], bool) for name in ("success", "at_bound")}
     result = xr.Dataset(
-        {name: ("neuroid", column) for name, column in columns.items()},
+        {
+            **{name: ("neuroid", column) for name, column in columns.items()},
+            "n_neuroids": len(rows),
+            "n_flat": sum(not row for row in rows),
+            "n_at_bound": int(columns["at_bound"].sum()),
+        },
         coords={n: c for n, c in fields.coords.items() if c.dims == ("neuroid",) and n not in _DESCRIPTIONS},
-        attrs={"n_neuroids": len(rows), "n_flat": sum(not row for row in rows), "starts": starts},
+        attrs={"starts": starts},
     )
-    return describe(result, _DESCRIPTIONS)
+    return describe(result, _DESCRIPTIONS | _COUNTS)
 
 
 def _checked(fields: xr.DataArray) -> np.ndarray:

@@ -18,7 +18,7 @@ from biorep.tuning.orientation import tuning
 class Tuning(Measure):
     """Which gratings to show, and whose responses to take; see `biorep.tuning.tuning`."""
 
-    versions: ClassVar[dict[str, int]] = {"tuning": 1}
+    versions: ClassVar[dict[str, int]] = {"tuning": 2}
     columns: ClassVar[tuple[Column, ...]] = (
         Column("selectivity", "orientation selectivity", 2, "1 - circular variance of the tuning, median of neuroids"),
     )
@@ -35,14 +35,7 @@ class Tuning(Measure):
 
     def make(self, given: Given) -> xr.Dataset:
         """Return tuning curves and their summary numbers."""
-        found = tuning(given["code"])
-        for name in ("n_silent", "n_neuroids"):
-            found[name] = (
-                (),
-                found.attrs.pop(name),
-                {"long_name": name[2:] + " neuroids shown gratings", "units": "1"},
-            )
-        return found
+        return tuning(given["code"])
 
     def numbers(self, result: xr.DataTree) -> dict[str, float]:
         """Return the median selectivity."""

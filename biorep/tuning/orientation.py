@@ -20,6 +20,10 @@ _DESCRIPTIONS = {
     "selectivity": ("1 - circular variance of the tuning curve", "1"),
     "osi": ("orientation selectivity index, (preferred - orthogonal) / (preferred + orthogonal)", "1"),
     "modulation_ratio": ("modulation of the response by the phase, F1 / F0", "1"),
+    "frequency": ("spatial frequency that was shown", "cycles/pixel"),
+    "n_presentations": ("gratings shown", "1"),
+    "n_neuroids": ("neuroids shown gratings", "1"),
+    "n_silent": ("silent neuroids shown gratings", "1"),
 }
 
 
@@ -46,8 +50,8 @@ def tuning(representation: xr.Dataset) -> xr.Dataset:
         * ``modulation_ratio``: F1 / F0 over phases at the peak; above 1 for simple cells (half-wave rectified:
           pi / 2), 0 for ideal complex cells; NaN for fewer than three phases.
 
-        All are NaN for silent neuroids, which respond to no grating; attributes `n_silent`, `n_neuroids`,
-        `n_presentations`, and `frequencies`, those shown.
+        All are NaN for silent neuroids, which respond to no grating. ``n_silent``, ``n_neuroids`` and
+        ``n_presentations`` count them; the coordinate ``frequency`` has the frequencies that were shown.
 
     Raises
     ------
@@ -89,15 +93,15 @@ def tuning(representation: xr.Dataset) -> xr.Dataset:
         "modulation_ratio": _modulation(values[peak, best, :, units], phases, silent),
     }
     result = xr.Dataset(
-        {"curve": (("neuroid", "orientation"), curve.T), **{name: ("neuroid", c) for name, c in columns.items()}},
-        coords={n: c for n, c in response.coords.items() if c.dims == ("neuroid",) and n not in _DESCRIPTIONS}
-        | {"orientation": orientations},
-        attrs={
+        {
+            "curve": (("neuroid", "orientation"), curve.T),
+            **{name: ("neuroid", c) for name, c in columns.items()},
             "n_presentations": response.sizes["presentation"],
             "n_neuroids": len(units),
             "n_silent": int(silent.sum()),
-            "frequencies": frequencies.tolist(),
         },
+        coords={n: c for n, c in response.coords.items() if c.dims == ("neuroid",) and n not in _DESCRIPTIONS}
+        | {"orientation": orientations, "frequency": frequencies},
     )
     return describe(result, _DESCRIPTIONS)
 

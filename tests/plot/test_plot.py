@@ -28,7 +28,11 @@ def _spectrum(alpha, length=100):
 def test_spectrum_lines_are_shares_and_the_legend_has_the_exponent():
     figure = plot.spectrum_lines({"a": [_spectrum(1.0), _spectrum(1.0)], "b": [_spectrum(2.0)]})
     (axes,) = figure.axes
-    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["a: α = 1.00", "b: α = 2.00", "1/n"]
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == [
+        "a: α = 1.00 (11-80)",
+        "b: α = 2.00 (11-80)",
+        "1/n",
+    ]
     shares = np.arange(1, 101.0) ** -1 / (1 / np.arange(1, 101.0)).sum()
     np.testing.assert_allclose(axes.lines[0].get_ydata(), shares)
     # The dashed line of an exact power law lies on it.

@@ -127,6 +127,7 @@ def test_a_full_field_grating_is_fitted():
     fit = fit_gabors(shown["image"].rename(presentation="neuroid") - 0.5)
     assert float(fit["r2"].min()) > 0.99
     assert fit["at_bound"].all()  # the widths have no end
+    assert fit["n_at_bound"] == 3
     np.testing.assert_allclose(fit["frequency"], 0.15, atol=0.005)
     turned = np.abs((fit["orientation"].values - [0, 60, 120] + 90) % 180 - 90)
     assert turned.max() < 1
@@ -184,7 +185,7 @@ def test_the_smallest_fields_are_fitted():
 
 def test_flat_fields_are_counted_and_not_fitted(drawn):
     fit = fit_gabors(_fields([np.zeros((16, 16)), _gabor(drawn[0]), np.full((16, 16), 3.0)]))
-    assert (fit.attrs["n_flat"], fit.attrs["n_neuroids"]) == (2, 3)
+    assert (int(fit["n_flat"]), int(fit["n_neuroids"])) == (2, 3)
     np.testing.assert_array_equal(np.isnan(fit["r2"]), [True, False, True])
     np.testing.assert_array_equal(fit["success"], [False, True, False])
     assert np.isnan(fit["orientation"].values[0])

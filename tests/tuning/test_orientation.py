@@ -49,7 +49,7 @@ def test_extremes_of_selectivity(shown):
     np.testing.assert_allclose(found["osi"], [1, 0], atol=1e-12)
     assert float(found["preferred_orientation"][0]) == pytest.approx(30)
     assert np.isnan(found["preferred_orientation"].values[1])  # a flat curve has no direction
-    assert found.attrs["n_silent"] == 0
+    assert found["n_silent"] == 0
 
 
 @pytest.mark.parametrize("count", [3, 8, 9])
@@ -114,7 +114,7 @@ def test_the_preferred_frequency_has_the_largest_mean_over_phases(shown):
     found = tuning(_represent(shown, (mean + burst)[:, None]))
     assert float(found["preferred_frequency"][0]) == 0.25
     assert float(found["curve"][0].max()) == pytest.approx(2.1)
-    assert found.attrs["frequencies"] == np.unique(shown["frequency"]).tolist()
+    assert found["frequency"].values.tolist() == np.unique(shown["frequency"]).tolist()
 
 
 def test_scale_and_order_do_not_matter(shown):
@@ -140,7 +140,7 @@ def test_silent_neuroids_are_nan_and_counted(shown):
     responses[:, 1] = 1 + np.cos(2 * np.deg2rad(shown["orientation"]))
     representation = _represent(shown, responses).assign_coords(neuroid_id=("neuroid", ["a", "b", "c"]))
     found = tuning(representation)
-    assert (found.attrs["n_silent"], found.attrs["n_neuroids"]) == (2, 3)
+    assert (int(found["n_silent"]), int(found["n_neuroids"])) == (2, 3)
     for name in SUMMARIES:
         np.testing.assert_array_equal(np.isnan(found[name]), [True, False, True])
     assert float(np.abs(found["curve"][0]).max()) == 0

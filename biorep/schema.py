@@ -165,7 +165,9 @@ def check_finite(values: np.ndarray, what: str) -> None:
             )
 
 
-def require_variables(data: Any, names: Mapping[str, tuple[str, ...]], what: str) -> xr.Dataset:
+def require_variables(
+    data: Any, names: Mapping[str, tuple[str, ...]], what: str, *, numbers: bool = False
+) -> xr.Dataset:
     """Return a dataset, or that of a node of a tree; raise `DataError` unless it has these variables along these dims.
 
     Parameters
@@ -175,6 +177,8 @@ def require_variables(data: Any, names: Mapping[str, tuple[str, ...]], what: str
         Variable -> its dims, in any order; no dims: any.
     what : str
         What is wanted and where it comes from.
+    numbers : bool
+        Whether they must be real numbers.
     """
     import xarray as xr
 
@@ -191,6 +195,8 @@ def require_variables(data: Any, names: Mapping[str, tuple[str, ...]], what: str
                 f"needs {what}: '{name}' must have the dims {dims}, got {data[name].dims}. Choose one entry of every "
                 "other dim with .sel or .isel."
             )
+        if numbers:
+            check_real(data[name].values, name)
     return data
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biorep.atomic import write_with
-from biorep.errors import DataError
+from biorep.errors import ConfigError, DataError
 from biorep.interop.table import response_table
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def to_brainscore(representation: xr.Dataset, path: str | Path) -> None:
     --------
     >>> to_brainscore(biorep.open("runs/quickstart")["representation"].to_dataset(), "kh.nc")  # doctest: +SKIP
     """
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"path must be the path of a file, got {path!r}")
     table = response_table(representation)
     wanted = {"stimulus_id": "presentation", "object_name": "presentation", "neuroid_id": "neuroid"}
     missing = [f"{name}({dim})" for name, dim in wanted.items() if name not in table.coords]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from biorep.errors import ConfigError, DataError, whole
 from biorep.plot.style import new_figure, styled
-from biorep.schema import check_finite, require_variables
+from biorep.schema import check_finite, check_real, require_variables
 
 
 def receptive_fields(state: xr.Dataset | xr.DataTree, *, count: int = 40, columns: int = 10, title: str = "") -> Figure:
@@ -43,6 +43,8 @@ def receptive_fields(state: xr.Dataset | xr.DataTree, *, count: int = 40, column
     name = next((n for n in ("weights", "weights_0") if n in state), None)
     if name is None:
         raise ConfigError(f"this state has no weights from the pixels (it has {', '.join(map(str, state.data_vars))})")
+    if "wins" in state:
+        require_variables(state, {"wins": ("neuroid",)}, "how often each unit wins", numbers=True)
     if state[name].ndim != 2 or "neuroid" not in state[name].dims:
         raise DataError(f"'{name}' must be (neuroid, input), got {state[name].dims}: select one network")
     weights = state[name].transpose("neuroid", ...).values
@@ -50,8 +52,9 @@ def receptive_fields(state: xr.Dataset | xr.DataTree, *, count: int = 40, column
     order = np.argsort(-state["wins"].values, kind="stable") if "wins" in state else np.arange(len(weights))
     chosen = order[:count]
     stated = state.attrs["image_shape"] if "image_shape" in state.attrs else weights.shape[1]
+    check_real(np.asarray(stated), "image_shape")
     shape = tuple(int(s) for s in np.atleast_1d(stated))
-    if math.prod(shape) != weights.shape[1]:
+    if not weights.size or math.prod(shape) != weights.shape[1]:
         raise DataError(f"the state says that images are {shape}, and '{name}' has {weights.shape[1]} inputs")
     if len(shape) == 1:
         side = math.isqrt(shape[0])

@@ -33,9 +33,8 @@ def by_name(results: Results, needs: Mapping[str, tuple[str, ...]], what: str) -
     DataError
         If one of them is something else, or has other dims than `seed` beside those that are drawn.
     """
-    found = {
-        name: [one for data in listed(results, what)[name] for one in _by_seed(data, needs, what)] for name in results
-    }
+    given = listed(results, what)
+    found = {name: [one for data in several for one in _by_seed(data, needs, what)] for name, several in given.items()}
     found = {name: parts for name, parts in found.items() if parts}
     if not found:
         raise ConfigError(f"there is nothing to draw: needs {what}")
@@ -57,5 +56,5 @@ def _by_seed(data: Any, needs: Mapping[str, tuple[str, ...]], what: str) -> list
     data = data.to_dataset() if isinstance(data, xr.DataTree) else data
     several = isinstance(data, xr.Dataset) and "seed" in data.dims
     parts = [data.isel(seed=number) for number in range(data.sizes["seed"])] if several else [data]
-    parts = [require_variables(part, needs, what) for part in parts]
+    parts = [require_variables(part, needs, what, numbers=True) for part in parts]
     return [part for part in parts if all(part[name].notnull().any() for name in needs)]

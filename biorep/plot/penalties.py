@@ -42,8 +42,11 @@ def strength_curves(penalties: Mapping[str, xr.Dataset], *, columns: int = 4) ->
     if not isinstance(penalties, Mapping) or not penalties:
         raise ConfigError("needs a mapping of penalties to accuracy and value by strength: there is nothing to draw")
     penalties = {
-        name: require_variables(found, NEEDS, "accuracy and value by strength") for name, found in penalties.items()
+        name: require_variables(found, NEEDS, "accuracy and value by strength", numbers=True)
+        for name, found in penalties.items()
     }
+    if wrong := [name for name, found in penalties.items() if not (found["strength"] > 0).all()]:
+        raise ConfigError(f"the strengths of '{wrong[0]}' must be positive: the axis is logarithmic")
     rows = math.ceil(len(penalties) / columns)
     with styled():
         figure = new_figure(figsize=(2.9 * min(columns, len(penalties)), 2.4 * rows))
@@ -61,7 +64,8 @@ def strength_curves(penalties: Mapping[str, xr.Dataset], *, columns: int = 4) ->
                 side.tick_params(axis="y", colors=colour, which="both")
             axes.set(xscale="log", title=name, xticks=found["strength"].values)
             axes.minorticks_off()
-            twin.set_yscale("log")
+            if (found["value"] > 0).any():
+                twin.set_yscale("log")
             if number % columns == 0:
                 axes.set_ylabel("accuracy", color="C0")
             if number % columns == columns - 1 or number == len(penalties) - 1:

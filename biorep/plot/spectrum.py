@@ -8,9 +8,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from biorep.errors import DataError
 from biorep.plot.given import Results, by_name
 from biorep.plot.style import new_figure, styled
-from biorep.schema import check_real
+from biorep.schema import check_finite
 
 WHAT = "spectra with eigenvalue(component), as biorep.spectra.eigenspectrum returns them"
 
@@ -79,11 +80,17 @@ def _window(fitted: Sequence[xr.Dataset]) -> str:
     return f" ({int(first['first_rank'])}-{int(first['last_rank'])})" if "last_rank" in first else ""
 
 
+def _length(member: xr.Dataset) -> int:
+    rank = float(member["numerical_rank"]) if "numerical_rank" in member else np.inf
+    return int(min(rank if np.isfinite(rank) else np.inf, member.sizes["component"]))
+
+
 def _shares(members: Sequence[xr.Dataset]) -> np.ndarray:
     """Return positive shares of the variance, (seed, component), cut where the numerical rank ends."""
-    for member in members:
-        check_real(member["eigenvalue"].values, "eigenvalue")
-    length = min(int(m["numerical_rank"]) if "numerical_rank" in m else m.sizes["component"] for m in members)
+    length = min(_length(member) for member in members)
     totals = [float(m["total_variance"] if "total_variance" in m else m["eigenvalue"].sum()) for m in members]
+    if length < 1 or not all(0 < total < np.inf for total in totals):
+        raise DataError(f"needs {WHAT}: one of them has no variance")
     values = [m["eigenvalue"].values[:length] / total for m, total in zip(members, totals, strict=True)]
+    check_finite(np.stack(values), "eigenvalue")
     return np.maximum(np.stack(values), np.finfo(float).tiny)

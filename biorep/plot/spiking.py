@@ -6,10 +6,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from biorep.errors import ConfigError, whole
+from biorep.errors import ConfigError, DataError, whole
 from biorep.plot.given import Results, by_name
 from biorep.plot.style import new_figure, styled
-from biorep.schema import require_variables, responses_of
+from biorep.schema import check_finite, require_variables, responses_of
 
 
 def learning_curves(groups: Results) -> Figure:
@@ -40,7 +40,9 @@ def learning_curves(groups: Results) -> Figure:
             axes = figure.add_subplot(1, len(shown), index + 1)
             for color, (name, states) in enumerate(histories.items()):
                 for number, state in enumerate(s for s in states if variable in s):
-                    require_variables(state, {variable: ("shown",), "shown": ("shown",)}, "histories over shown images")
+                    require_variables(
+                        state, {variable: ("shown",), "shown": ("shown",)}, "histories over shown images", numbers=True
+                    )
                     axes.plot(
                         state["shown"], state[variable], ".-", color=f"C{color}", label=name if number == 0 else None
                     )
@@ -109,8 +111,18 @@ def raster(recording: xr.Dataset, *, count: int = 6, title: str = "") -> Figure:
     recording = require_variables(recording, {}, "a recording, as biorep.networks.brian.recording.record returns it")
     if "spike_time" not in recording:
         raise ConfigError("this recording has no spikes: its network has rates")
-    times = {"spike_time": ("spike",), "spike_neuroid": ("spike",), "spike_presentation": ("spike",), "time": ("time",)}
-    require_variables(recording, times | {"neuroid_id": ("neuroid",)}, "a recording of spikes")
+    times: dict[str, tuple[str, ...]] = {
+        "spike_time": ("spike",),
+        "spike_neuroid": ("spike",),
+        "spike_presentation": ("spike",),
+        "time": ("time",),
+    }
+    if "v" in recording:
+        times |= {"v": ("presentation", "neuroid", "time")}
+    require_variables(recording, times | {"neuroid_id": ("neuroid",)}, "a recording of spikes", numbers=True)
+    if strange := set(recording["spike_neuroid"].values.tolist()) - set(recording["neuroid_id"].values.tolist()):
+        raise DataError(f"spikes of the neuroid {min(strange)}, which 'neuroid_id' does not name")
+    check_finite(recording["spike_time"].values, "spike_time")
     if recording.sizes["time"] < 2:
         raise ConfigError("a raster needs at least two time steps")
     count = whole(count, "count")
@@ -129,7 +141,12 @@ def raster(recording: xr.Dataset, *, count: int = 6, title: str = "") -> Figure:
         if voltage:
             ids, sent = np.unique(neuroid, return_counts=True)
             unit = int(ids[sent.argmax()]) if len(ids) else int(recording["neuroid_id"][0])
-            trace = recording["v"].isel(neuroid=recording["neuroid_id"].values.tolist().index(unit)).values[:images]
+            trace = (
+                recording["v"]
+                .transpose("presentation", "neuroid", "time")
+                .isel(neuroid=recording["neuroid_id"].values.tolist().index(unit))
+                .values[:images]
+            )
             steps = np.arange(trace.size) * length / trace.shape[1]
             axes[1].plot(steps, 1e3 * trace.ravel(), color="C1", linewidth=0.7)
             axes[1].set_ylabel(f"neuron {unit} (mV)")

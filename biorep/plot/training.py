@@ -38,7 +38,7 @@ def training_curves(groups: Results) -> Figure:
     shown = {
         label: names
         for label, names in PANELS.items()
-        if any(name in state and np.isfinite(state[name]).any() for name in names if name for state in states)
+        if any(name in state and state[name].notnull().any() for name in names if name for state in states)
     }
     if not shown:
         raise ConfigError(
@@ -52,11 +52,11 @@ def training_curves(groups: Results) -> Figure:
                 for state in several:
                     for name, line in zip(names, ("-", "--"), strict=True):
                         if name in state:
-                            require_variables(state, {str(name): ("epoch",)}, "histories over epoch")
+                            require_variables(state, {str(name): ("epoch",)}, "histories over epoch", numbers=True)
                             known = state[name].dropna("epoch")
                             axes.plot(known["epoch"], known, line, color=f"C{index}", linewidth=0.9)
             axes.set(xlabel="epoch", ylabel=label)
-            if label == "loss":
+            if label == "loss" and any(np.any(np.asarray(line.get_ydata()) > 0) for line in axes.get_lines()):
                 axes.set_yscale("log")
         handles = [Line2D([], [], color=f"C{index}", label=name) for index, name in enumerate(histories)]
         figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize="small")

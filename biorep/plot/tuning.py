@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from biorep.errors import DataError, whole
+from biorep.errors import ConfigError, DataError, whole
 from biorep.plot.style import new_figure, styled
 from biorep.schema import require_variables
 
@@ -53,11 +53,12 @@ def tuning_summary(
     ConfigError, DataError
         If it is no tuning of one network, or all neuroids are silent.
     """
-    tuning = require_variables(tuning, NEEDS, "a tuning, as biorep.tuning.tuning returns it")
-    fits = (
-        None if fits is None else require_variables(fits, FITS, "Gabor fits, as biorep.tuning.fit_gabors returns them")
-    )
+    tuning = require_variables(tuning, NEEDS, "a tuning, as biorep.tuning.tuning returns it", numbers=True)
+    if fits is not None:
+        fits = require_variables(fits, FITS, "Gabor fits, as biorep.tuning.fit_gabors returns them", numbers=True)
     curves = whole(curves, "curves")
+    if isinstance(untuned, bool) or not isinstance(untuned, int | float) or not untuned >= 0:
+        raise ConfigError(f"untuned must be a selectivity of at least 0, got {untuned!r}")
     active = tuning.isel(neuroid=np.flatnonzero(np.isfinite(tuning["selectivity"].values)))
     total, left = tuning.sizes["neuroid"], active.sizes["neuroid"]
     if left == 0:

@@ -99,8 +99,8 @@ def check_images(images: Tensor, bounds: Bounds, what: str) -> None:
         return
     smallest, largest = (float(value) for value in torch.aminmax(images.detach()))
     if not math.isfinite(smallest) or not math.isfinite(largest):  # aminmax passes NaN on
-        bad = int((~torch.isfinite(images)).sum())
-        raise NumericalError(f"{what}: {bad} values are NaN or infinite")
+        bad = torch.nonzero(~torch.isfinite(images)).tolist()
+        raise NumericalError(f"{what}: {len(bad)} values are NaN or infinite, the first at index {tuple(bad[0])}")
     # Bounds are Python floats, images are rounded, and so is what a normalisation returns.
     slack = 8 * torch.finfo(images.dtype).eps * max(abs(smallest), abs(largest))
     if smallest < bounds[0] - slack or largest > bounds[1] + slack:
@@ -143,6 +143,8 @@ def logits_of(model: Model, images: Tensor, labels: Tensor) -> Tensor:
             f"labels from {int(labels.min())} to {int(labels.max())}, but the model has {logits.shape[1]} classes"
         )
     if bool(torch.isnan(logits).any()):
-        count = int(torch.isnan(logits).any(1).sum())
-        raise NumericalError(f"the model returns NaN for {count} of {len(images)} images; nothing can be said about it")
+        bad = torch.nonzero(torch.isnan(logits).any(1)).flatten().tolist()
+        raise NumericalError(
+            f"the model returns NaN for {len(bad)} of {len(images)} images, the first is number {bad[0]}"
+        )
     return logits

@@ -21,8 +21,8 @@ from biorep.robustness.perturbation import size
 
 #: An attack on a problem: (index of images, epsilon of each or None) -> perturbed images.
 Move = Callable[[Tensor, Tensor | None], Tensor]
-#: Halvings at most: enough to come from any radius to where perturbations of float64 images are rounding errors.
-HALVINGS = 80
+#: Cuts at most; on a logarithmic scale 20 come from any radius to a millionth of it.
+CUTS = 60
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,16 @@ def least_norms(
     epsilons : list of float
         Ascending, the first one 0. Empty: call the attack once, without epsilon.
     precision : float
-        The interval between the last epsilon that failed and the first that succeeded is halved until it is this share
-        of its lower end; infinite: not at all. Below the smallest epsilon it is halved as well.
+        The interval from the last epsilon that failed, or from 0, to the first that succeeded is halved on a
+        logarithmic scale until it is this share of its lower end; infinite: not at all.
     """
     search = _Search(problem, move, clean)
     if not epsilons:
         search.attempt(search.standing, None)
     search.scan(epsilons)
-    finest = tolerances(problem, epsilons[1:2])
-    for _ in range(HALVINGS):
-        if not search.bisect(precision, *finest):
+    finest = tolerances(problem, epsilons[1:2])  # below is nothing but rounding
+    for _ in range(CUTS if len(finest) else 0):
+        if not search.bisect(precision, float(finest[0])):
             break
     return LeastNorms(search.distance.numpy(), search.l2.numpy())
 
@@ -95,13 +95,13 @@ class _Search:
             first = self.standing[fooled & torch.isinf(self.high[self.standing])]
             self.low[first], self.high[first] = below, epsilon
 
-    def bisect(self, precision: float, finest: float = 0.0) -> bool:
-        """Halve the intervals that are too wide, and return whether there were any; below `finest` all is rounding."""
-        wide = (self.high - self.low > precision * self.low) & (self.high > finest) & torch.isfinite(self.high)
-        between = torch.nonzero(wide).flatten()
+    def bisect(self, precision: float, finest: float) -> bool:
+        """Cut the intervals that are too wide at their geometric mean, and return whether there were any."""
+        low = self.low.clamp_min(finest)
+        between = torch.nonzero(torch.isfinite(self.high) & (self.high > (1 + precision) * low)).flatten()
         if not len(between):
             return False
-        middle = (self.low[between] + self.high[between]) / 2
+        middle = (low * self.high)[between].sqrt()
         fooled = self.attempt(between, middle)
         self.high[between[fooled]] = middle[fooled]
         self.low[between[~fooled]] = middle[~fooled]

@@ -38,9 +38,9 @@ class Robustness(Measure):
     standard: ClassVar[bool] = True
     columns: ClassVar[tuple[Column, ...]] = (
         Column("critical_linf", "median critical L-inf", 3, ALL_IMAGES),
-        Column("critical_linf_correct", "critical L-inf of correct ones", 3, CORRECT),
+        Column("critical_linf_correct", "L-inf of correct", 3, CORRECT),
         Column("critical_l2", "median critical L2", 3, ALL_IMAGES),
-        Column("critical_l2_correct", "critical L2 of correct ones", 3, CORRECT),
+        Column("critical_l2_correct", "L2 of correct", 3, CORRECT),
     )
 
     kind: Literal["robustness"] = "robustness"

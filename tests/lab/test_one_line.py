@@ -199,7 +199,7 @@ def test_one_file_and_one_line_of_each_kind_run_to_the_page(tmp_path):
     answer = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     heads = re.split(r"\s{2,}", next(line for line in answer.stdout.splitlines() if line.startswith("network")))
-    critical = ["median critical L-inf (pixels)", "critical L-inf of correct ones (pixels)"]
+    critical = ["median critical L-inf (pixels)", "L-inf of correct (pixels)"]
     assert heads == ["network", "seeds", "test accuracy", *critical, "silent share", "rows"]
     page = (tmp_path / "runs/added/report.html").read_text()
     assert "Silent responses." in page

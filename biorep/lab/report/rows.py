@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from biorep.errors import StoreError
 from biorep.lab.store.collected import open as open_results
 from biorep.lab.store.gather import PADDED
-from biorep.lab.store.runs import PlanRecord, RunRecord, read_plan, restoring
+from biorep.lab.store.runs import PlanRecord, RunRecord, read_begun, restoring
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,7 +25,7 @@ class Results:
     """The results of a plan's folder."""
 
     def __init__(self, folder: str | Path):
-        self.plan = read_plan(folder)
+        self.plan = read_begun(folder)
 
     @cached_property
     def tree(self) -> xr.DataTree:

@@ -19,7 +19,7 @@ from biorep.errors import StoreError
 from biorep.lab.store import gather
 from biorep.lab.store.encoding import encoding_for
 from biorep.lab.store.layout import along_run, index, layout
-from biorep.lab.store.runs import PlanRecord, RunRecord, read_plan, restoring
+from biorep.lab.store.runs import PlanRecord, RunRecord, read_begun, read_plan, restoring
 from biorep.lab.store.stages import Stages
 
 if TYPE_CHECKING:
@@ -65,11 +65,7 @@ def open(folder: str | Path) -> xr.DataTree:
     """
     import xarray as xr
 
-    plan = read_plan(folder)
-    if not plan.runs:
-        raise StoreError(
-            f"no run of the plan {plan.folder} is finished: run it (again). `biorep status {plan.folder}` says more."
-        )
+    plan = read_begun(folder)
     groups = _alone(plan) if len(plan.planned) == 1 else _collected(plan)
     tree = xr.DataTree.from_dict(groups, name=plan.name)
     tree.attrs = {"plan": plan.name, "runs": len(plan.runs), "runs_missing": len(plan.missing)}

@@ -138,6 +138,16 @@ def read_plan(folder: str | Path) -> PlanRecord:
     return replace(plan, runs=runs)
 
 
+def read_begun(folder: str | Path) -> PlanRecord:
+    """Return a plan of which at least one run is finished; raise `StoreError` otherwise."""
+    plan = read_plan(folder)
+    if not plan.runs:
+        raise StoreError(
+            f"no run of the plan {plan.folder} is finished: run it (again). `biorep status {plan.folder}` says more."
+        )
+    return plan
+
+
 def _planned(folder: Path, found: dict[str, Any]) -> PlanRecord:
     planned = {run["name"]: run["coordinates"] for run in found["runs"]}
     return PlanRecord(folder, found["dims"], [], found["about"], planned, found["columns"])

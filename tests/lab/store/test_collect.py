@@ -12,6 +12,7 @@ import xarray as xr
 import biorep
 from biorep.errors import StoreError
 from biorep.lab import batch
+from biorep.lab.report.page import write_report
 from biorep.lab.store import RunRecord, Stages, collect, gather, read_plan, write_plan, write_run
 from biorep.lab.store.collected import collected_path
 
@@ -157,8 +158,9 @@ def test_a_folder_that_may_only_be_read_is_opened_all_the_same(plan, monkeypatch
 
 
 def test_nothing_finished_is_explained(plan):
-    with pytest.raises(StoreError, match="no run of the plan .* is finished.*biorep status"):
-        biorep.open(plan.folder)
+    for action in (biorep.open, write_report):
+        with pytest.raises(StoreError, match="no run of the plan .* is finished.*biorep status"):
+            action(plan.folder)
 
 
 def test_two_runs_at_one_place_are_refused(tmp_path):

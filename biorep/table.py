@@ -118,7 +118,10 @@ class Table(Mapping[str, str]):
     def _from_file(self, path: Path, name: str, word: str) -> type[Config]:
         found, code = usercode.load(path, name)
         base = self.base_class()
-        if not isinstance(found, type) or not issubclass(found, base) or inspect.isabstract(found):
+        if inspect.isabstract(found) and issubclass(found, base):
+            missing = ", ".join(sorted(found.__abstractmethods__))
+            raise ConfigError(f"{self.what} {word!r}: {path} defines '{name}' without its methods {missing}")
+        if not isinstance(found, type) or not issubclass(found, base):
             there = ", ".join(usercode.classes(path, base)) or "none"
             raise ConfigError(f"{self.what} {word!r}: {path} defines no {self.what} '{name}' (it defines: {there})")
         if name in self:

@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
+import sysconfig
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
-from biorep.errors import ConfigError
+from biorep.errors import BiorepError, ConfigError
+
+#: Where modules lie that no user writes.
+_INSTALLED = tuple({*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")), "<"})
 
 #: Modules of users' files, by path and digest.
 _MODULES: dict[tuple[Path, str], ModuleType] = {}
@@ -58,6 +64,56 @@ def load(path: Path, name: str) -> tuple[Any, str]:
         _LOADED[path, text, name] = whole
         return load(path, name)
     return found, whole
+
+
+def blaming[**P, R](hook: Callable[P, R], expected: tuple[type, str] | None = None) -> Callable[P, R]:
+    """Return a function of a user's class that says file and line of what goes wrong in it.
+
+    Parameters
+    ----------
+    hook : callable
+    expected : (type, str), optional
+        What it has to return, and how that is called.
+
+    Raises
+    ------
+    ConfigError
+        From the returned function.
+    """
+
+    @functools.wraps(hook)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            result = hook(*args, **kwargs)
+        except (BiorepError, MemoryError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise ConfigError(f"{_where(error) or home}: {type(error).__name__}: {said_by(error)}") from error
+        if expected and not isinstance(result, expected[0]):
+            raise ConfigError(f"{home}: it returned {type(result).__name__}; it must return {expected[1]}")
+        return result
+
+    code = inspect.unwrap(hook).__code__
+    home = f"{code.co_filename}:{code.co_firstlineno}: {hook.__qualname__}"
+    return call
+
+
+def is_users(frame: FrameType) -> bool:
+    """Return whether a frame belongs to code that is neither biorep's nor installed."""
+    module = str(frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] != "biorep" and not frame.f_code.co_filename.startswith(_INSTALLED)
+
+
+def _where(error: BaseException) -> str | None:
+    """Return file and line of the last step in a user's code on the way to an error."""
+    steps = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if is_users(frame)]
+    return f"{steps[-1][0].f_code.co_filename}:{steps[-1][1]}" if steps else None
+
+
+def said_by(error: BaseException) -> str:
+    """Return the message of an error in one line; of a syntax error in a text, with the text."""
+    text = f"{error.msg}: {error.text}" if isinstance(error, SyntaxError) and error.text else str(error)
+    return " ".join(text.split())
 
 
 def classes(path: Path, base: type) -> list[str]:

@@ -28,6 +28,9 @@ from biorep.errors import ConfigError
 #: to the next image, load it, put the fast variables to rest, and what else the network does at an onset.
 LEARN, RECORD, CLEAR, ADVANCE, LOAD, RESET, ONSET = -20, -10, 1, 2, 3, 4, 5
 
+#: Variables by which Brian2 keeps a neuron refractory.
+REFRACTORY = ("lastspike", "not_refractory")
+
 #: A step that no slot reaches.
 NEVER = 100_000_000.0
 
@@ -83,6 +86,8 @@ class Circuit:
         self.kept: dict[str, str | float | None] = {}
         #: Variables that each slot sets anew before it reads them, see `renew`.
         self.renewed: set[str] = set()
+        #: Variables that `build` has given values.
+        self.assigned: set[str] = set()
         #: What of the network needs an engine of the CPU, in words, see `need_cpu`.
         self.cpu_only: list[str] = []
         #: Names of synapses whose spikes arrive late, see `delay`.
@@ -101,7 +106,11 @@ class Circuit:
         self.presenter = self._presenter()
 
     def add(self, *objects: Any) -> None:
-        """Add Brian2 objects to the network."""
+        """Add Brian2 objects to the network, one by one."""
+        from brian2.core.base import BrianObject
+
+        if strange := [thing for thing in objects if not isinstance(thing, BrianObject)]:
+            raise ConfigError(f"circuit.add takes Brian2 objects, add(cells, synapses), not {strange[0]!r:.40}")
         self.objects += objects
 
     # ------------------------------------------------------------------------- variables that last from slot to slot
@@ -134,14 +143,26 @@ class Circuit:
 
     def at_rest(self) -> dict[str, float]:
         """Return the fast variables at rest, SI units."""
+        return {name: float(self.rest_of(name)) for name, rest in self.kept.items() if rest is not None}
+
+    def rest_of(self, name: str) -> Any:
+        """Return the value of a fast variable at rest, with its unit."""
         from brian2.core.namespace import DEFAULT_UNITS
 
-        fast = {name: rest for name, rest in self.kept.items() if rest is not None}
-        return {name: float(eval(str(rest), dict(DEFAULT_UNITS))) for name, rest in fast.items()}
+        return eval(str(self.kept[name]), {**DEFAULT_UNITS, **self.groups[name.partition(".")[0]].namespace})
+
+    @property
+    def groups(self) -> dict[str, Any]:
+        """The objects by name."""
+        return {part.name: part for part in self.objects}
 
     def put_to_rest(self) -> None:
-        """Let every image find the fast variables at rest."""
-        groups = {obj.name: obj for obj in self.objects}
+        """Let every image find the fast variables at rest, and nobody refractory."""
+        groups = self.groups
+        for name, group in groups.items():
+            if self.is_refractory(group):
+                # Before the others are reset: those that are `unless refractory` could not be.
+                self.at_onset(group, "not_refractory = True\nlastspike = -1e4*second", LOAD, name=f"{name}_awake")
         code: dict[str, list[str]] = {}
         for name, rest in self.kept.items():
             owner, _, variable = name.partition(".")
@@ -149,6 +170,11 @@ class Circuit:
                 code.setdefault(owner, []).append(f"{variable} = {rest}")
         for owner, lines in code.items():
             self.at_onset(groups[owner], "\n".join(lines), RESET, name=f"{owner}_rest")
+
+    @staticmethod
+    def is_refractory(part: Any) -> bool:
+        """Return whether an object is a group whose neurons are refractory after a spike."""
+        return hasattr(part, "equations") and "lastspike" in part.equations
 
     def undeclared(self) -> Iterator[str]:
         """Yield variables that can change and are neither kept nor renewed: they have been forgotten."""
@@ -162,6 +188,7 @@ class Circuit:
                 name = f"{group.name}.{equation.varname}"
                 lasts = equation.type in (PARAMETER, DIFFERENTIAL_EQUATION)
                 lasts = lasts and not {"constant", "linked"} & set(equation.flags)
+                lasts = lasts and equation.varname not in REFRACTORY
                 if lasts and name not in self.kept and name not in self.renewed:
                     yield name
 
@@ -227,6 +254,14 @@ class Circuit:
         else:
             first = f"(i//{sources})*{targets}"
             synapses.connect(j=f"k for k in range({first}, (i//{sources} + 1)*{targets}){condition}")
+
+    def connect_pairs(self, synapses: Any, i: np.ndarray, j: np.ndarray) -> None:
+        """Connect neurons i of the source to neurons j of the target, numbers within a copy, in each copy alike."""
+        copies = self.layout.copies
+        first = np.arange(copies)[:, None]
+        sources, targets = len(synapses.source) // copies, len(synapses.target) // copies
+        pairs = (np.asarray(i) + first * sources).ravel(), (np.asarray(j) + first * targets).ravel()
+        synapses.connect(i=pairs[0], j=pairs[1])
 
     def connect_one(self, synapses: Any) -> None:
         """Connect all neurons of a copy to the only one that the target has of it."""
@@ -376,6 +411,10 @@ class Circuit:
         """
         import brian2 as b2
 
+        if variable not in getattr(group, "variables", ()):
+            raise ConfigError(
+                f"tally: '{group.name}' has no variable '{variable}'; declare '{variable} : 1' in its model"
+            )
         name = name or group.name
         if name in self.tallies:
             raise ConfigError(f"two layers are called '{name}': give `tally` another name")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import re
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,8 @@ import numpy as np
 
 from biorep.engines.layout import Layout
 from biorep.engines.presentation import Circuit
-from biorep.errors import ConfigError
+from biorep.errors import BiorepError, ConfigError
+from biorep.usercode import said_by
 
 #: Objects that Brian2 makes when it is imported.
 BRIANS_OWN = ("magicnetwork", "defaultclock")
@@ -93,8 +96,14 @@ def brian_device(name: str, **preferences: Any) -> Iterator[Any]:
     """
     import brian2 as b2
     from brian2.core.names import Nameable
-    from brian2.devices.device import get_device, reset_device, set_device
+    from brian2.devices.cpp_standalone.device import CPPStandaloneDevice
+    from brian2.devices.device import all_devices, get_device, reset_device, set_device
 
+    if name.startswith("cuda") and getattr(all_devices.get(name), "main_queue", []):
+        raise ConfigError(
+            f"this session has an open project for {name}, and Brian2 has room for one. Build it first, or run biorep "
+            "in another process or with --engine cpp_standalone."
+        )
     quiet = {"logging.warn_for_unused_objects": False}  # a circuit may be looked at and not simulated
     wished = quiet | {key.replace("__", "."): value for key, value in preferences.items()}
     # Names of objects that still live would get a number appended: other sources, another hash.
@@ -109,17 +118,20 @@ def brian_device(name: str, **preferences: Any) -> Iterator[Any]:
     try:
         for key, value in wished.items():
             b2.prefs[key] = value
-        set_device(name, build_on_run=False)
+        # A device of its own: the session may have a project open for that of Brian2.
+        set_device(CPPStandaloneDevice() if name == "cpp_standalone" else name, build_on_run=False)
         with warnings.catch_warnings():
             for kind in (DeprecationWarning, ResourceWarning):  # Brian2's and brian2cuda's own, not the user's
                 warnings.simplefilter("ignore", kind)
             yield get_device()
     except Exception as error:
-        if type(error).__module__.startswith("brian2"):  # a mistake in the equations of a network
+        mistake = _is_brians(error)
+        _forget_objects(error)
+        if mistake:
             raise ConfigError(f"Brian2 does not accept the network: {_reason(error)}") from error
         raise
     finally:
-        if name != "runtime":
+        if name.startswith("cuda"):
             get_device().reinit()
         gc.collect()
         if freeze:
@@ -135,12 +147,35 @@ def _name_of(reference: Any) -> str:
     return getattr(reference(), "name", BRIANS_OWN[0])
 
 
+def _is_brians(error: BaseException) -> bool:
+    """Return whether Brian2 met a mistake in a network; it raises Python's own errors as well as those of its own."""
+    if isinstance(error, BiorepError | OSError | MemoryError):
+        return False
+    frames = traceback.walk_tb(error.__traceback__)
+    inside = any(frame.f_globals.get("__name__", "").startswith("brian2.") for frame, _ in frames)
+    return inside or type(error).__module__.startswith("brian2")
+
+
+def _forget_objects(error: BaseException | None) -> None:
+    """Let go of what the frames of an error hold: Brian2 warns of objects that outlive this block unused."""
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            with contextlib.suppress(RuntimeError):  # still running
+                frame.clear()
+                len(frame.f_locals)  # a copy, which is made anew when it is looked at
+        error = error.__cause__ or error.__context__
+
+
+#: How Brian2 says in an error which object of a network it is about, and where that was made.
+HEAD = re.compile(r"Error encountered with object named '(.+?)'\..*?File '(.+?)', line (\d+).*", re.DOTALL)
+
+
 def _reason(error: BaseException) -> str:
-    """Return the messages of an error and of what caused it, without repeats."""
+    """Return the messages of an error and of what caused it, without repeats; where an object was made comes first."""
     said: list[str] = []
     step: BaseException | None = error
     while step is not None:
-        text = " ".join(str(step).split())
+        text = HEAD.sub(r"'\1', made at \2:\3", said_by(step))
         said += [] if text in said else [text]
         step = step.__cause__
     return "; because: ".join(said)

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
 
+from biorep import usercode
 from biorep.config import setting
 from biorep.contracts import Network
 from biorep.engines.layout import Layout, Timing
 from biorep.engines.presentation import Circuit
 from biorep.engines.programs import Arrays, Blueprint
 from biorep.errors import ConfigError
+from biorep.networks.brian.building import (
+    building,
+    check_counted,
+    check_declared,
+    check_objects,
+    give_constants,
+)
 from biorep.networks.brian.health import REMEDIES
-from biorep.networks.brian.repeatable import check_repeatable, fixed_connections
+from biorep.networks.brian.repeatable import check_repeatable, made_at
+
+_VALUES = (Mapping, "{'group.variable': value}")
+_STATE = (xr.Dataset, "the state, an xarray.Dataset")
+#: What the hooks of a network have to return, and how that is called.
+RETURNED: dict[str, tuple[type, str]] = {
+    "parameters": _VALUES,
+    "initial": _VALUES,
+    "frozen": _VALUES,
+    "schedule_over": _VALUES,
+    "flush": _VALUES,
+}
+RETURNED |= {"learnt": _STATE, "judged": _STATE, "prepare_images": (np.ndarray, "an array, (presentation, input)")}
 
 
 class BrianNetwork(Network):
@@ -36,6 +57,20 @@ class BrianNetwork(Network):
     rest_duration: float
     max_tries: int
     epochs: int = setting(1, ge=0, description="passes over the training images")
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **settings: Any) -> None:
+        """Let the hooks of a user's class say file and line of what goes wrong in them."""
+        super().__pydantic_init_subclass__(**settings)
+        if cls.is_users():
+            for name, hook in list(vars(cls).items()):
+                if inspect.isfunction(hook) and hasattr(BrianNetwork, name):
+                    setattr(cls, name, usercode.blaming(hook, RETURNED.get(name)))
+
+    @classmethod
+    def is_users(cls) -> bool:
+        """Return whether the network is none of biorep's own."""
+        return cls.__module__.partition(".")[0] != "biorep"
 
     # ------------------------------------------------------------------------------------------- Brian2 objects
 
@@ -64,13 +99,18 @@ class BrianNetwork(Network):
         ConfigError
             If a variable that can change was not declared, or the network would be another one in each simulation.
         """
-        with fixed_connections(self.word):
+        with building(self.word) as seen:
             self.build(circuit, learn)
+        circuit.assigned = seen.assigned
+        check_objects(circuit, seen)
+        give_constants(circuit, seen)
         check_repeatable(circuit, self.word)
+        check_declared(circuit, self.word)
         if forgotten := list(circuit.undeclared()):
             name = forgotten[0]
+            where = made_at(circuit.groups[name.partition(".")[0]])
             raise ConfigError(
-                f"'{self.word}': {', '.join(forgotten)} can change, and `build` does not say how long "
+                f"{where}'{self.word}': {', '.join(forgotten)} can change, and `build` does not say how long "
                 f"{'they last' if len(forgotten) > 1 else 'it lasts'}. Say circuit.keep({name!r}, rest=...) for what "
                 f"an image is to find at rest, circuit.keep({name!r}, learnt=True) for what is learnt, or "
                 f"circuit.renew({name!r}) for what each slot sets before it is read; parameters are flagged "
@@ -78,8 +118,14 @@ class BrianNetwork(Network):
             )
         if not circuit.tallies:
             raise ConfigError(f"'{self.word}' records no layer: let `build` call circuit.tally(group)")
+        check_counted(circuit, self.word)
         if self.resets(learn):
             circuit.put_to_rest()
+        elif tired := [name for name, part in circuit.groups.items() if circuit.is_refractory(part)]:
+            raise ConfigError(
+                f"'{self.word}': '{tired[0]}' has `refractory`, which counts from the start of each chunk of images, "
+                "and `resets` says that nothing is reset. Count a variable down in run_regularly, and keep it."
+            )
 
     def blueprint(self, layout: Layout, learn: bool) -> Blueprint:
         """Return what a simulation of this network is made from."""

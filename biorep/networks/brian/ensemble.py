@@ -67,13 +67,14 @@ def ensemble(members: Sequence[Member], dataset: xr.Dataset, *, context: RunCont
     images, labels = first.prepare_images(flat_images(dataset)), labels_of(dataset)
     inputs = images.shape[1]
     showings = [_training_list(member, images) for member in members]
-    feed = feeder([member.network for member in members], showings, inputs, learn=True, context=context)
+    start = [member.network.initial(inputs, member.seed) for member in members]
+    feed = feeder([member.network for member in members], showings, inputs, learn=True, context=context, start=start)
     histories = [History(first.units, labels[showing.order]) for showing in showings]
     settings = [{**member.network.hash_payload(), "seed": member.seed} for member in members]
     checkpoint = Checkpoint(context, "spiking", identity(images, {"members": settings, "engine": feed.program.engine}))
     progress = _restored(checkpoint.load(), histories)
     if progress is None:
-        progress = feed.start(side_by_side([member.network.initial(inputs, member.seed) for member in members]))
+        progress = feed.start(side_by_side(start))
     try:
         for latest, answers in feed.run(progress, f"{first.word}: images", context):
             progress = latest

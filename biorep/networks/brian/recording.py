@@ -78,11 +78,12 @@ def record(
 
     context = context or RunContext()
     showing = Showing(images, np.arange(len(images)), encoding_keys(network.draws, dataset, seed))
-    feed = feeder([network], [showing], images.shape[1], learn=False, context=context, watch=watch)
+    start = network.frozen(state)
+    feed = feeder([network], [showing], images.shape[1], learn=False, context=context, watch=watch, start=[start])
     feed.watched = tuple(names)
     parts = []
     try:
-        for _, (answers,) in feed.run(feed.start(network.frozen(state)), f"{network.word}: record", context):
+        for _, (answers,) in feed.run(feed.start(start), f"{network.word}: record", context):
             parts.append(_chunk(feed, answers, chosen, variables))
     finally:
         feed.program.close()

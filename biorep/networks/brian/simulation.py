@@ -16,6 +16,7 @@ from biorep.engines.presentation import Circuit
 from biorep.engines.programs import Arrays, Blueprint
 from biorep.errors import ConfigError
 from biorep.networks.brian.contract import BrianNetwork
+from biorep.networks.brian.rehearsal import rehearse
 
 #: Slots of a chunk: the largest of these that the list of presentations fills. Few sizes, because each is compiled.
 CHUNKS = (1000, 250, 50, 10)
@@ -29,6 +30,7 @@ def feeder(
     learn: bool,
     context: RunContext,
     watch: Callable[[Circuit], None] | None = None,
+    start: Sequence[Arrays] = (),
 ) -> Feeder:
     """Return the simulation of networks side by side, one per list of presentations, compiled and ready.
 
@@ -44,6 +46,8 @@ def feeder(
     context : RunContext
     watch : callable, optional
         Adds further monitors to the circuit.
+    start : sequence of dict of str to array, optional
+        The learnt variables of each copy before the first image, to be checked if the networks are a user's own.
 
     Raises
     ------
@@ -60,12 +64,18 @@ def feeder(
         if watch is not None:
             watch(circuit)
 
-    program = prepare(Blueprint(layout, build), first.engine(context))
-    _check_size(program, first)
-    values = [network.parameters(learn) for network in networks]
+    values = [dict(network.parameters(learn)) for network in networks]
     if learn:
         for own, network, showing in zip(values, networks, showings, strict=True):
             own |= network.schedule_over(len(showing))
+    if first.is_users():
+        score = rehearse(first, layout, learn)
+        for own in values:
+            score.check_parameters(own)
+        for arrays in start:
+            score.check_start("initial" if learn else "frozen", arrays)
+    program = prepare(Blueprint(layout, build), first.engine(context))
+    _check_size(program, first)
     if copies == 1:
         parameters = {name: np.asarray(value) for name, value in values[0].items()}
     else:
@@ -98,7 +108,7 @@ def encoding_keys(word: str, dataset: xr.Dataset, seed: int, repeat: int = 0) ->
 
 def side_by_side(copies: Sequence[Arrays]) -> Arrays:
     """Join the variables of copies: copy by copy along the neurons or synapses."""
-    return {name: np.concatenate([copy[name] for copy in copies]) for name in copies[0]}
+    return {name: np.concatenate([np.atleast_1d(copy[name]) for copy in copies]) for name in copies[0]}
 
 
 def of_copy(state: Arrays, copy: int, copies: int) -> Arrays:

@@ -15,7 +15,7 @@ import xarray as xr
 
 from biorep.context import RunContext
 from biorep.contracts import Column, Drawing, Quantity, Rows
-from biorep.engines.chunks import Feeder, Showing
+from biorep.engines.chunks import Feeder, Progress, Showing
 from biorep.engines.layout import Layout
 from biorep.engines.programs import brian_device
 from biorep.errors import ConfigError, choose
@@ -34,6 +34,8 @@ class SpikingNetwork(BrianNetwork):
     own_process: ClassVar[bool] = True
     #: Whether repeats of an image differ.
     noisy: ClassVar[bool] = True
+    #: So many images are shown again, in another order, at the end of each encoding by a network of a user's own.
+    AGAIN: ClassVar[int] = 5
     columns: ClassVar[tuple[Column, ...]] = (
         Column(
             "used", "units used", 2, "share of the units that answer most to at least one of the last training images"
@@ -168,10 +170,13 @@ class SpikingNetwork(BrianNetwork):
         numbers = range(first_repeat, first_repeat + count)
         keys = np.concatenate([encoding_keys(self.draws, dataset, seed, number) for number in numbers])
         parts = np.array_split(np.arange(n * count), copies)
-        showings = [Showing(images, part % n, keys[part]) for part in parts]
-        feed = feeder([self] * copies, showings, images.shape[1], learn=False, context=context)
+        again = self.AGAIN if self.is_users() and self.resets(False) else 0
+        shown = [np.append(part, part[:again][::-1]) for part in parts]
+        showings = [Showing(images, part % n, keys[part]) for part in shown]
+        start = [self.frozen(state)] * copies
+        feed = feeder([self] * copies, showings, images.shape[1], learn=False, context=context, start=start)
         feed.layers = tuple(_layers_of(feed, layers, self.word))
-        counts, tries = self._answers(feed, parts, state, context)
+        counts, tries = self._answers(feed, shown, feed.start(side_by_side(start)), context)
         shape = (count, n) if repeats else (n,)
         results = {}
         for layer, values in counts.items():
@@ -183,22 +188,35 @@ class SpikingNetwork(BrianNetwork):
         return results
 
     def _answers(
-        self, feed: Feeder, parts: Sequence[np.ndarray], state: xr.Dataset, context: RunContext
+        self, feed: Feeder, shown: Sequence[np.ndarray], start: Progress, context: RunContext
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Return counts by layer, (showing, neuroid), and tries, (showing,); `parts` are the showings of each copy."""
-        copies, total = len(parts), sum(map(len, parts))
+        """Return counts by layer, (showing, neuroid), and tries, (showing,); `shown` are the showings of each copy.
+
+        What is shown a second time must be answered as it was the first time.
+        """
+        copies, total = len(shown), 1 + max(int(part.max(initial=-1)) for part in shown)
         neurons = {layer: feed.program.size(feed.program.layers[layer]) // copies for layer in feed.layers}
         counts = {layer: np.zeros((total, size), np.float32) for layer, size in neurons.items()}
         tries = np.zeros(total, np.int32)
+        differ: set[int] = set()
         try:
-            start = feed.start(side_by_side([self.frozen(state)] * copies))
             for _, answers in feed.run(start, f"{self.word}: encode", context):
-                for part, answer in zip(parts, answers, strict=True):
-                    tries[part[answer.presentation]] = answer.tries
+                for part, answer in zip(shown, answers, strict=True):
+                    showing, new = part[answer.presentation], answer.presentation < len(np.unique(part))
+                    tries[showing[new]] = answer.tries[new]
                     for layer in feed.layers:
-                        counts[layer][part[answer.presentation]] = answer.counts[layer]
+                        found, known = answer.counts[layer], counts[layer]
+                        known[showing[new]] = found[new]
+                        differ |= set(showing[~new][(known[showing[~new]] != found[~new]).any(1)])
         finally:
             feed.program.close()
+        if differ:
+            raise ConfigError(
+                f"'{self.word}': {len(differ)} of {sum(map(len, shown)) - total} images were answered otherwise when "
+                "they were shown again after another image, with the same input. Something lasts from one image to the "
+                "next that is not reset (spikes that are under way because of a delay: add rest_duration), or a "
+                "function of yours draws random numbers. If it is meant to last: def resets(self, learn): return learn."
+            )
         return counts, tries
 
     def layers(self, state: xr.Dataset) -> tuple[str, ...]:

@@ -10,6 +10,24 @@ spikes of the last moments. Three things make it a network of biorep:
 * `parameters` and `initial` give the values of variables by name, in SI units, so that nothing is compiled again
   when they change;
 * `learnt` and `frozen` say which of the variables are the state.
+
+Constants: an equation finds the names that the code around it knows, ``tau = 50*ms`` for one, as in a script.
+
+Several layers: `circuit.tally` for each of them; the first is the network's answer, and has `units` neurons per copy.
+
+Order of values: that in which Brian2 numbers neurons and synapses; `connect_all` goes from source to source, and
+through all targets of each.
+
+Chance: training, encoding and recording are simulations of their own, so Brian2's draws (``connect(p=...)``,
+``rand()``, ``xi``) are refused. What all seeds share is drawn in `build`, here connections of one copy to another group,
+
+    pre, post = np.nonzero(rng.stream(0, "connections").random((self.units, 10)) < 0.3)
+    circuit.connect_pairs(synapses, pre, post)
+
+what each seed has of its own in `initial`, and kept with ``learnt=True``. Noise comes with the spikes of the input.
+
+Time: ``t`` starts with each chunk of images and is refused. ``(timestep(t, dt) % STEPS)*dt`` is the time since the
+onset of the image, where STEPS is `circuit.layout.timing.steps`.
 """
 
 from __future__ import annotations

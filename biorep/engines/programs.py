@@ -136,10 +136,10 @@ def brian_device(name: str, **preferences: Any) -> Iterator[Any]:
         gc.collect()
         if freeze:
             gc.unfreeze()
+        b2.defaultclock.dt = clock  # the device that comes back takes it over
         reset_device()
         for key, value in before.items():
             b2.prefs[key] = value
-        b2.defaultclock.dt = clock
 
 
 def _name_of(reference: Any) -> str:

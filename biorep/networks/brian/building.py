@@ -212,13 +212,11 @@ def check_objects(circuit: Circuit, seen: Building) -> None:
         kind = type(part).__name__
         if id(part) in inside or kind == "Subgroup":
             continue
+        if not made.own and (name in TAKEN or name.startswith("answers_")):
+            raise ConfigError(f"{made.place}: the name '{name}' is taken by the presentation; give it another name")
         if named.setdefault(name, id(part)) != id(part):
             raise ConfigError(f"{made.place}: two objects are called '{name}'; give one of them another name")
-        if made.own:
-            continue
-        if id(part) not in known:
+        if not made.own and id(part) not in known:
             raise ConfigError(
                 f"{made.place}: {kind} '{name}' is not part of the network: circuit.add({name}) is missing"
             )
-        if name in TAKEN or name.startswith("answers_"):
-            raise ConfigError(f"{made.place}: the name '{name}' is taken by the presentation; give it another name")

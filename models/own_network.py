@@ -19,7 +19,7 @@ Order of values: that in which Brian2 numbers neurons and synapses; `connect_all
 through all targets of each.
 
 Chance: training, encoding and recording are simulations of their own, so Brian2's draws (``connect(p=...)``,
-``rand()``, ``xi``) are refused. What all seeds share is drawn in `build`, here connections of one copy to another group,
+``rand()``, ``xi``) are refused. What all seeds share is drawn in `build`, for one the connections of a copy,
 
     pre, post = np.nonzero(rng.stream(0, "connections").random((self.units, 10)) < 0.3)
     circuit.connect_pairs(synapses, pre, post)

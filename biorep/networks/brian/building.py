@@ -158,6 +158,13 @@ def check_declared(circuit: Circuit, word: str) -> None:
                 f"'{word}': `build` declares '{name}', which is no variable of what was added to the circuit"
                 f"{did_you_mean(name, there) or '.'} Write 'group.variable'."
             )
+    for name, group in groups.items():
+        for equation in getattr(group, "equations", {}).values():
+            if "constant" in equation.flags and any(_writes(circuit, group, equation.varname)):
+                raise ConfigError(
+                    f"{made_at(group)}'{word}': '{name}.{equation.varname}' is flagged '(constant)', and code changes "
+                    f"it. Remove the flag and say circuit.keep('{name}.{equation.varname}', rest=...)."
+                )
     for name, rest in circuit.kept.items():
         if rest is None:
             continue
@@ -181,13 +188,28 @@ def check_counted(circuit: Circuit, word: str) -> None:
         What the reset has to say.
     """
     for layer, tally in circuit.tallies.items():
-        writes = re.compile(rf"\b{tally.variable}(_pre|_post)?\s*[-+*/]?=(?!=)|\bd{tally.variable}/dt")
+        differs = f"d{tally.variable}/dt" in str(tally.group.equations)
         clears = f"{tally.variable} = 0"  # the circuit's own
-        if not any(writes.search(text) for part in circuit.objects for text in texts(part) if text != clears):
+        if not differs and all(code == clears for code in _writes(circuit, tally.group, tally.variable)):
             raise ConfigError(
                 f"{made_at(tally.group)}'{word}': nothing increases '{tally.name}', which is what layer '{layer}' "
                 f"answers. Let the reset of '{tally.group.name}' say {tally.variable} += 1."
             )
+
+
+def _writes(circuit: Circuit, group: Any, variable: str) -> Iterator[str]:
+    """Yield the pieces of code that change a variable of a group: its own, and that of synapses to and from it."""
+    for part in circuit.objects:
+        names = [variable] if part is group else []
+        for end, suffix in (("source", "_pre"), ("target", "_post")):
+            neurons = getattr(part, end, None)
+            if group in (neurons, getattr(neurons, "source", None)):  # of which it may be a part
+                names += (
+                    [variable + suffix] if end == "source" or variable in part.equations else [f"{variable}(_post)?"]
+                )
+        if names:
+            assigns = re.compile(rf"\b({'|'.join(names)})\s*[-+*/]?=(?!=)")
+            yield from filter(assigns.search, texts(part))
 
 
 def _variables(group: Any) -> Iterator[tuple[str, Any]]:

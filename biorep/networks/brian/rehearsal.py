@@ -125,8 +125,11 @@ def rehearse(network: BrianNetwork, layout: Layout, learn: bool) -> Score:
     ConfigError
         If it is another one the second time.
     """
-    layout = replace(layout, copies=1, slots=1)
+    copies, layout = layout.copies, replace(layout, copies=1, slots=1)
     with brian_device("runtime", codegen__target="numpy"):
+        if copies > 1:
+            _check_copies(network, replace(layout, copies=2), learn)
+            gc.collect()
         score, first = _look(network, layout, learn)
         gc.collect()  # or Brian2 numbers the names that it makes up
         _, second = _look(network, layout, learn)
@@ -134,6 +137,23 @@ def rehearse(network: BrianNetwork, layout: Layout, learn: bool) -> Score:
         if name not in second or not _same(value, second[name]):
             raise ConfigError(f"'{network.word}': {name} is another one each time `build` is called. {DRAW}.")
     return score
+
+
+def _check_copies(network: BrianNetwork, layout: Layout, learn: bool) -> None:
+    """Refuse synapses between copies of a network: they are networks of their own."""
+    from brian2 import Synapses
+
+    circuit = network.blueprint(layout, learn).circuit()
+    sized = len(next(iter(circuit.tallies.values())).group) == network.units * layout.copies  # or `feeder` refuses it
+    for part in circuit.objects if sized else ():
+        if isinstance(part, Synapses):
+            ends = ((part.source, part.i[:]), (part.target, part.j[:]))
+            copy = [(n + group.start) * layout.copies // len(getattr(group, "source", group)) for group, n in ends]
+            if not np.array_equal(*copy):
+                raise ConfigError(
+                    f"{made_at(part)}'{network.word}': '{part.name}' connects neurons of different copies of the "
+                    "network. Take circuit.connect_all, connect_others or connect_pairs, or ask for copies=1."
+                )
 
 
 def _same(one: Any, other: Any) -> bool:

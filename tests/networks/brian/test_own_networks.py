@@ -68,7 +68,7 @@ DRAWS = r"Draw what is fixed with numpy.*biorep\.rng\.stream\(seed, 'weights'\)"
         ([(MEMBRANE, "dv/dt = (z - v)/(50*ms) : 1"), ("source =", "z = np.random.random(); source =")], "'z', a const"),
         ([('"v_post += w"', 'f"v_post += w*{np.random.random()}"')], "the code of 'forward' is another one"),
         ([(CONNECT, "forward.connect(j='k for k in sample(N_post, p=0.5)')")], r"connect\(\) of 'forward' draws"),
-        ([("v_post += w", "v_post += w*f()"), ("source =", "f = b2.BinomialFunction(1, 0.5); source =")], "'forward' draws"),
+        ([("v_post += w", "v_post += w*f()"), ("source =", "f = b2.BinomialFunction(1, 0.5); source =")], "draws B"),
         ([(MEMBRANE, "dv/dt = (stim(t) - v)/(50*ms) : 1"), ("source =", "stim = b2.TimedArray([1], b2.ms); source =")],
          r"'cells' reads the time .*Write \(timestep\(t, dt\) % 20\)\*dt for the time since the onset"),
         ([('"v > theta"', '"v > theta and t > 3*ms"')], r"mine\.py:\d+: .*'cells' reads the time"),
@@ -215,6 +215,8 @@ THETA, W = '"cells.theta": np.full(self.units, 3.0)', '"forward.w": 0.2 + 0.1 * 
         ("theta *= 1 - fall", "theta *= 1 - fall*mV", r"'cells_onset', made at .*mine\.py:LINE; because"),
         ("cells.v\", rest=0", "cells.v\", rest='0*mV'", r"rest='0\*mV'\): the unit of 'cells\.v' is 1"),
         ("cells.v\", rest=0", "cells.v\", rest='Ell'", r"rest='Ell'\): name 'Ell' is not defined"),
+        ("v = 0; count", "v = 0; rate += 1; count", r"mine\.py:\d+: .*'cells\.rate' is flagged '\(constant\)'"),
+        ('"v_post += w"', '"v_post += w; rate_post += 1"', r"'cells\.rate' is flagged '\(constant\)', and code"),
         ('"cells.v", rest', '"cells.vv", rest', r"declares 'cells\.vv', which is no variable.*did you mean 'cells\.v'"),
     ],
 )  # fmt: skip
@@ -223,6 +225,14 @@ def test_a_mistake_in_a_network_is_said_in_words_with_its_place(own, images, old
     network = own((old, new.replace("0.02*volt", "0.02 * __import__('brian2').volt")))
     with pytest.raises(ConfigError, match=match):
         network.fit(images, seed=0, context=NUMPY)
+
+
+def test_synapses_between_copies_are_refused(own, images):
+    network = own(("circuit.connect_others(lateral)", "lateral.connect(condition='i != j')"))
+    state = network.fit(images, seed=0, context=NUMPY)
+    network.encode(state, images, context=NUMPY)
+    with pytest.raises(ConfigError, match=r"mine\.py:\d+: .*'lateral' connects neurons of different copies"):
+        network.encode(state, images, copies=2, context=NUMPY)
 
 
 def test_a_frozen_network_gets_all_that_was_learnt(own, images):

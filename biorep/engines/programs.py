@@ -133,10 +133,11 @@ def brian_device(name: str, **preferences: Any) -> Iterator[Any]:
     finally:
         if name.startswith("cuda"):
             get_device().reinit()
+        else:
+            b2.defaultclock.dt = clock  # the device that comes back takes it over
         gc.collect()
         if freeze:
             gc.unfreeze()
-        b2.defaultclock.dt = clock  # the device that comes back takes it over
         reset_device()
         for key, value in before.items():
             b2.prefs[key] = value

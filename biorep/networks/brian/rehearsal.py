@@ -15,7 +15,7 @@ import numpy as np
 
 from biorep.engines.layout import Layout
 from biorep.engines.presentation import REFRACTORY
-from biorep.engines.programs import Arrays, brian_device
+from biorep.engines.programs import brian_device
 from biorep.errors import ConfigError, did_you_mean
 from biorep.networks.brian.contract import BrianNetwork
 from biorep.networks.brian.repeatable import DRAW, codes, made_at, texts
@@ -64,16 +64,16 @@ class Score:
                     f"Let `parameters` return {{'{name}': value}}, or set it in `build`."
                 )
 
-    def check_start(self, hook: str, values: Mapping[str, Any]) -> Arrays:
-        """Return the values of learnt variables of one copy as plain arrays; `hook` has returned them.
+    def check_start(self, hook: str, values: Mapping[str, Any]) -> None:
+        """Check the values of learnt variables of one copy, which `hook` has returned.
 
         Raises
         ------
         ConfigError
             If one is unknown, left out, of another length or unit, or not finite.
         """
-        arrays = {name: self._plain(hook, name, value) for name, value in values.items()}
-        for name, found in arrays.items():
+        for name, value in values.items():
+            found = self._plain(hook, name, value)
             if name not in self.kept:
                 raise ConfigError(
                     f"'{self.word}': {hook} returns '{name}', which would be gone after the first chunk of images: let "
@@ -88,12 +88,11 @@ class Score:
             if not np.isfinite(found).all():
                 raise ConfigError(f"'{self.word}': {hook} gives '{name}' NaN or infinite values")
         for name in self.learnt:
-            if name not in arrays and not (hook == "initial" and self.variables[name].given):
+            if name not in values and not (hook == "initial" and self.variables[name].given):
                 raise ConfigError(
                     f"'{self.word}': circuit.keep('{name}', learnt=True), but {hook} does not return '{name}', so it "
                     f"would be 0. Return {{'{name}': array of {self.variables[name].size} values}}."
                 )
-        return arrays
 
     def _plain(self, hook: str, name: str, value: Any) -> np.ndarray:
         """Return a value as a plain array, SI units; a unit that it has must be the variable's."""

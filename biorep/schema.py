@@ -73,10 +73,11 @@ def check_dataset(dataset: xr.Dataset, *, value_range: tuple[float, float] | Non
     values = image.values
     check_finite(values, "image")
     kept = np.asarray([low, high], values.dtype if values.dtype.kind == "f" else float)  # as the images hold them
-    smallest, largest = float(values.min()), float(values.max())
+    smallest, largest = values.min(), values.max()
     if smallest < kept[0] or largest > kept[1]:
+        shown = [np.format_float_positional(value, trim="-") for value in (smallest, largest)]  # 1.0000001 is not 1
         raise DataError(
-            f"images have values from {smallest:g} to {largest:g}, outside their stated value_range "
+            f"images have values from {shown[0]} to {shown[1]}, outside their stated value_range "
             f"[{low:g}, {high:g}]. Rescale them (for 8-bit images divide by 255) or state the right value_range."
         )
     if value_range is not None and (low < value_range[0] or high > value_range[1]):

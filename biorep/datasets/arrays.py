@@ -6,13 +6,16 @@ import hashlib
 import json
 import warnings
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biorep.datasets.classes import array_of, classes, words
+from biorep.datasets.layout import arranged, names_of_dims, one_each
+from biorep.datasets.splits import split_word
 from biorep.errors import DataError, did_you_mean
-from biorep.schema import IMAGE_DIMS, SPLITS, check_dataset, check_finite, describe
+from biorep.schema import SPLITS, check_dataset, check_finite, describe
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -24,29 +27,35 @@ def from_arrays(
     *,
     split: str | np.ndarray = "train",
     value_range: tuple[float, float] | None = None,
-    class_names: Sequence[str] | None = None,
+    class_names: Sequence[str] | Mapping[Any, Any] | None = None,
     stimulus_id: Sequence[str] | None = None,
     name: str = "own",
+    dims: Sequence[str] | None = None,
 ) -> xr.Dataset:
     """Make a dataset from arrays.
 
     Parameters
     ----------
     images : array, (presentation, ...)
-        Unsigned bytes (divided by 255), or floats inside `value_range`.
-    labels : integer array, (presentation,), optional
-        Class of each image, counted from 0; all 0 if not given.
+        Unsigned bytes (divided by 255), or floats inside `value_range`. Of an xarray array names of dims and the
+        attribute `value_range` are read. Of others one side of 1, 3 or 4 is that of the channels, first or last.
+    labels : array of integers or words, (presentation,), optional
+        Class of each image, counted from 0, or its name; all 0 if not given.
     split : str or array of str, (presentation,)
-        ``train``, ``validation`` or ``test``.
+        ``train``, ``validation`` or ``test``, or what others call them: ``Training``, ``val``.
     value_range : (float, float), optional
         Smallest and largest value that an image may have; [0, 1] if not given.
-    class_names : sequence of str, optional
-        Names of the classes in the order of the labels.
+    class_names : sequence of str or dict, optional
+        Names of the classes in the order of the labels, or number -> name, or name -> number. Labels that are words
+        are sorted as people count (1, 2, 10) if it is not given.
     stimulus_id : sequence of str, optional
         Unique name of each image; by default made of its content: a digest of its shape and pixels, and its number
         among equal images of the set. So an image keeps its name, and with it its random draws, wherever it stands.
     name : str
         Name of the dataset, for messages and its attribute `dataset`.
+    dims : sequence of str, optional
+        Which dim of the images is what, for example ``("presentation", "channel", "row", "column")``; needed only
+        where sizes leave a doubt, see `biorep.datasets.layout`.
 
     Returns
     -------
@@ -64,7 +73,8 @@ def from_arrays(
     Warns
     -----
     UserWarning
-        If images of the test split are in the training data as well, pixel by pixel.
+        If images of the test split are in the training data as well, pixel by pixel; if a class has no image and no
+        name; if bytes hold nothing but 0 and 1.
 
     Examples
     --------
@@ -75,34 +85,27 @@ def from_arrays(
     """
     import xarray as xr
 
-    if isinstance(images, xr.DataArray):
-        known = all(dim in IMAGE_DIMS for dim in images.dims)
-        images = images.transpose(
-            *(dim for dim in IMAGE_DIMS if known or dim == "presentation"), ..., missing_dims="ignore"
-        )
-    if isinstance(images, np.ma.MaskedArray) and np.ma.is_masked(images):
-        raise DataError(f"{int(np.ma.getmaskarray(images).sum())} values of the images are masked: fill them first")
-    images = np.asarray(images)
-    if images.ndim < 2 or len(images) == 0:
-        raise DataError(f"images must be (presentation, ...) and not empty, got shape {images.shape}")
-    n = len(images)
-    values, bounds = _scaled(images, value_range)
-    inner = _dims(values)
-    classes, names = _classes(labels, class_names, n)
+    if value_range is None:
+        value_range = getattr(images, "attrs", {}).get("value_range")
+    # Values are judged in the order of the dims in which they came: messages say where one stands.
+    values, bounds = _scaled(array_of(images, "images"), value_range)
+    values, order = arranged(values, names_of_dims(images) if dims is None else dims)
+    n = len(values)
+    label, names = classes(labels, class_names, n)
     splits = _splits(split, n)
     found = _digests(values) if stimulus_id is None or _is_mixed(splits) else []
     _warn_of_shared(found, splits, name)
-    ids = _numbered(found, splits, classes) if stimulus_id is None else [str(given) for given in stimulus_id]
+    ids = _numbered(found, splits, label) if stimulus_id is None else _given(stimulus_id)
     if len(ids) != n or len(set(ids)) != n:
         raise DataError(f"stimulus_id must hold {n} different names, got {len(ids)} with {len(set(ids))} different")
     dataset = xr.Dataset(
         {
-            "image": (("presentation", *inner), values, {"value_range": list(bounds)}),
-            "label": ("presentation", classes, {"class_names": json.dumps(names)}),
+            "image": (order, values, {"value_range": list(bounds)}),
+            "label": ("presentation", label, {"class_names": json.dumps(names)}),
         },
         coords={
             "stimulus_id": ("presentation", np.asarray(ids, dtype=str)),
-            "object_name": ("presentation", np.asarray(names, dtype=str)[classes]),
+            "object_name": ("presentation", np.asarray(names, dtype=str)[label]),
             "split": ("presentation", splits.copy()),
         },
         attrs={"dataset": name},
@@ -114,53 +117,47 @@ def from_arrays(
     return dataset
 
 
-def _scaled(images: np.ndarray, value_range: tuple[float, float] | None) -> tuple[np.ndarray, tuple[float, float]]:
+def _scaled(images: np.ndarray, value_range: Any) -> tuple[np.ndarray, tuple[float, float]]:
     if images.dtype == np.uint8 and value_range is None:
+        if images.max(initial=0) == 1:
+            warnings.warn(
+                "images hold the bytes 0 and 1 alone, and bytes are divided by 255: if 1 is the largest value that "
+                "they may have, give value_range=(0, 1)",
+                stacklevel=3,
+            )
         return images.astype(np.float32) / np.float32(255), (0.0, 1.0)
-    if images.dtype == bool or not np.issubdtype(images.dtype, np.number) or np.iscomplexobj(images):
-        raise DataError(f"images must be unsigned bytes or real numbers, got {images.dtype}")
-    check_finite(images, "images")
-    bounds = (0.0, 1.0) if value_range is None else tuple(float(bound) for bound in value_range)
-    if len(bounds) != 2 or not bounds[0] < bounds[1]:
-        raise DataError(f"value_range must be (smallest, largest), got {value_range}")
-    if np.abs(images).max() > np.finfo(np.float32).max:
-        raise DataError("images hold values beyond the range of 32-bit numbers; rescale them")
-    return images.astype(np.float32), (bounds[0], bounds[1])
-
-
-def _dims(values: np.ndarray) -> tuple[str, ...]:
-    inner = {1: ("pixel",), 2: ("row", "column"), 3: ("row", "column", "channel")}.get(values.ndim - 1)
-    if inner is None:
+    if images.dtype.kind not in "iuf":
         raise DataError(
-            f"an image must have 1, 2 or 3 dims (pixels; rows, columns; channels last), got {values.ndim - 1}"
+            f"images must be unsigned bytes or real numbers, got {images.dtype}; turn them into such, for example with "
+            "images.astype(float)"
         )
-    return inner
+    check_finite(images, "images")
+    bounds = (0.0, 1.0) if value_range is None else _bounds(value_range)
+    if np.abs(images).max(initial=0) > np.finfo(np.float32).max:
+        raise DataError("images hold values beyond the range of 32-bit numbers; rescale them")
+    return images.astype(np.float32), bounds
 
 
-def _splits(split: str | np.ndarray, n: int) -> np.ndarray:
-    splits = np.asarray(split, dtype=str)
-    if splits.shape not in ((), (n,)):
-        raise DataError(f"split must be one word or have shape ({n},) like the images, got {splits.shape}")
-    if unknown := sorted(set(splits.ravel().tolist()) - set(SPLITS)):
+def _bounds(value_range: Any) -> tuple[float, float]:
+    bounds = array_of(value_range, "value_range")
+    if bounds.shape != (2,) or bounds.dtype.kind not in "iuf" or not -np.inf < bounds[0] < bounds[1] < np.inf:
+        raise DataError(f"value_range must be (smallest, largest), got {value_range}")
+    return float(bounds[0]), float(bounds[1])
+
+
+def _given(stimulus_id: Any) -> list[str]:
+    return words(array_of(one_each(stimulus_id, "stimulus_id"), "stimulus_id").ravel())
+
+
+def _splits(split: Any, n: int) -> np.ndarray:
+    given = array_of(one_each(split, "split"), "split")
+    splits = np.array([split_word(word) or word for word in words(given.ravel())], dtype=str)
+    if given.shape not in ((), (n,), (n, 1)):
+        raise DataError(f"split must be one word or have shape ({n},) like the images, got {given.shape}")
+    if unknown := sorted(set(splits.tolist()) - set(SPLITS)):
         hint = did_you_mean(unknown[0], SPLITS) or "."
         raise DataError(f"split {unknown[0]!r} is unknown{hint} Allowed: {', '.join(SPLITS)}.")
     return np.broadcast_to(splits, (n,))
-
-
-def _classes(labels: np.ndarray | None, class_names: Sequence[str] | None, n: int) -> tuple[np.ndarray, list[str]]:
-    classes = np.zeros(n, np.int64) if labels is None else np.asarray(labels)
-    if classes.shape != (n,):
-        raise DataError(f"labels must have shape ({n},) like the images, got {classes.shape}")
-    if not np.issubdtype(classes.dtype, np.integer) or classes.min() < 0:
-        smallest = f" from {classes.min()}" if classes.dtype.kind in "biuf" else ""
-        raise DataError(f"labels must be whole numbers from 0 up, got {classes.dtype}{smallest}")
-    count = int(classes.max()) + 1
-    if count > max(1000, n):
-        raise DataError(f"labels go up to {count - 1} for {n} images; number the classes from 0 without gaps")
-    names = [str(i) for i in range(count)] if class_names is None else [str(name) for name in class_names]
-    if len(names) < count:
-        raise DataError(f"labels go up to {count - 1}, but there are only {len(names)} class names")
-    return classes.astype(np.int64), names
 
 
 # ------------------------------------------------------------------------------------------- images as content

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 #: What can be loaded; "train+validation" is all of the published training set.
 PARTS = (*SPLITS, "train+validation")
 VALIDATION_SEED = 0
+#: What the splits are called in arrays, files and folders of others.
+_OTHERS = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
+
+
+def split_word(word: str) -> str | None:
+    """Return our word for a split of somebody's data, ``validation`` for ``Val``; None if it is none."""
+    found = _OTHERS.get(word.lower(), word.lower())
+    return found if found in SPLITS else None
 
 
 def check_part(split: str) -> str:

@@ -11,14 +11,16 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import biorep
 from biorep import datasets
 from biorep.atomic import sha256
 from biorep.config import digest
-from biorep.datasets import files, own
-from biorep.errors import ConfigError, DataError, SplitError
+from biorep.datasets import files, layout, own
+from biorep.errors import ConfigError, DataError, NumericalError, SplitError
 from biorep.schema import check_dataset, label_names, require_disjoint
 from biorep.tables import DATASETS
 
@@ -137,7 +139,7 @@ def test_images_of_too_many_dims():
     assert message.startswith("an image must have 1, 2 or 3 dims") and message.endswith("got 4")
 
 
-@pytest.mark.parametrize("dtype", [bool, complex, str, object])
+@pytest.mark.parametrize("dtype", [bool, complex, str, object, "M8[s]", "m8[s]", [("r", "f4"), ("g", "f4")]])
 def test_images_of_a_wrong_type(dtype):
     assert "images must be unsigned bytes or real numbers, got" in _message(
         DataError, datasets.from_arrays, np.zeros((2, 3, 3)).astype(dtype)
@@ -162,6 +164,85 @@ def test_images_may_reach_a_bound_that_float32_cannot_hold():
     assert float(data["image"].max()) == pytest.approx(0.1)
 
 
+def test_values_beyond_the_range_by_rounding_are_shown_as_they_are():
+    images = np.full((2, 3, 3), 0.0003, np.float32)
+    images[0] = np.nextafter(np.float32(1), np.float32(2))
+    assert "images have values from 0.0003 to 1.0000001, outside" in _message(DataError, datasets.from_arrays, images)
+
+
+def test_bytes_of_0_and_1_are_warned_of():
+    with pytest.warns(UserWarning, match="bytes 0 and 1 alone, and bytes are divided by 255"):
+        assert float(datasets.from_arrays(IMAGES % 2)["image"].max()) == pytest.approx(1 / 255)
+    assert float(datasets.from_arrays(IMAGES % 2, value_range=(0, 1))["image"].max()) == 1
+
+
+@pytest.mark.parametrize("bounds", [(0, float("inf")), "01", (0, 1, 2), 1, ("0", "1"), (False, True), {0, 1}, [0, [1]]])
+def test_a_range_that_is_no_pair_of_numbers(bounds):
+    assert "value_range" in _message(DataError, datasets.from_arrays, np.zeros((2, 3, 3)), value_range=bounds)
+
+
+# ------------------------------------------------------------------------------------------------ the order of dims
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    order=st.permutations(range(4)),
+    names=st.tuples(*(st.sampled_from([word, *others]) for word, others in list(layout.WORDS.items())[:4])),
+    title=st.booleans(),
+)
+def test_any_order_of_named_dims_is_the_same_dataset(order, names, title):
+    images = np.random.default_rng(0).random((3, 3, 3, 3))  # sizes say nothing
+    expected = datasets.from_arrays(images, dims=["presentation", "row", "column", "channel"])
+    dims = [names[axis].title() if title else names[axis] for axis in order]
+    turned = images.transpose(order)
+    assert datasets.from_arrays(turned, dims=dims).identical(expected)
+    assert datasets.from_arrays(xr.DataArray(turned, dims=dims)).identical(expected)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6)))
+def test_channels_are_found_where_one_side_alone_can_be_theirs(shape):
+    images = np.random.default_rng(0).random((2, *shape))
+    first, last = shape[0] in (1, 3, 4), shape[2] in (1, 3, 4)
+    if first == last:
+        assert "first or last; say which dim is what" in _message(DataError, datasets.from_arrays, images)
+        return
+    found = datasets.from_arrays(images)["image"]
+    assert found.dims == ("presentation", "row", "column", "channel")
+    np.testing.assert_array_equal(found, (images.transpose(0, 2, 3, 1) if first else images).astype(np.float32))
+
+
+def test_dims_without_names_are_those_of_an_array():
+    images = np.random.default_rng(0).random((5, 3, 6, 7))
+    assert datasets.from_arrays(xr.DataArray(images)).identical(datasets.from_arrays(images))
+
+
+@pytest.mark.parametrize(
+    ("dims", "words"),
+    [
+        (("presentation", "row", "depth"), "images have the dim 'depth', which is unknown"),
+        (("presentation", "row", "colum"), "did you mean 'column'?"),
+        (("n", "row", "y"), "as many different dims"),
+        (("n", "row"), "as many different dims"),
+        (("n", "row", "channel"), "images must be (presentation, row, column[, channel])"),
+        (("row", "column", "channel"), "images must be (presentation, row, column[, channel])"),
+    ],
+)
+def test_dims_that_make_no_image(dims, words):
+    assert words in _message(DataError, datasets.from_arrays, np.zeros((5, 6, 7)), dims=dims)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.sampled_from([np.nan, np.inf, -np.inf]), st.tuples(*(st.integers(0, size - 1) for size in (4, 3, 5, 6))))
+def test_a_value_that_is_missing_is_told_with_its_place_as_given(value, place):
+    images = np.zeros((4, 3, 5, 6))
+    images[place] = value
+    assert _message(NumericalError, datasets.from_arrays, images).endswith(f"the first at index {place}")
+    masked = np.ma.masked_invalid(images)
+    for given_as in (masked, list(masked)):
+        assert f"(one is at index {place})" in _message(DataError, datasets.from_arrays, given_as)
+
+
 @pytest.mark.parametrize("labels", [LABELS[:-1], np.stack([LABELS, LABELS], 1), np.int64(3)])
 def test_labels_of_a_wrong_shape(labels):
     message = _message(DataError, datasets.from_arrays, IMAGES, labels)
@@ -171,12 +252,70 @@ def test_labels_of_a_wrong_shape(labels):
 @pytest.mark.parametrize("labels", [LABELS - 1, LABELS.astype(float), LABELS > 1])
 def test_labels_that_are_no_classes(labels):
     message = _message(DataError, datasets.from_arrays, IMAGES, labels)
-    assert message == f"labels must be whole numbers from 0 up, got {labels.dtype} from {labels.min()}"
+    assert message.startswith(f"labels must be whole numbers from 0 up, got {labels.dtype} from {labels.min()}; ")
+    assert ("np.unique(labels, return_inverse=True)" if labels.min() < 0 else "labels.astype(int)") in message
 
 
-def test_labels_that_are_words():
-    message = _message(DataError, datasets.from_arrays, IMAGES[:2], np.array(["cat", "dog"]))
-    assert message.startswith("labels must be whole numbers from 0 up, got <U3")
+@pytest.mark.parametrize(
+    ("labels", "place"),
+    [
+        (np.array([0, np.nan, 1]), "1 labels are missing (NaN), the first at index 1"),
+        (
+            np.ma.masked_equal([0, 1, -9], -9),
+            "1 values of the labels are masked: fill them first (one is at index (2,)",
+        ),
+        ([np.ma.masked, 0, 1], "are masked"),
+        (np.array(["cat", None, "dog"], dtype=object), "got None at index 1"),
+        (np.array(["cat", "", "dog"]), "at index 1"),
+        (np.array([1, "cat", "dog"], dtype=object), "got 1 at index 0; give labels.astype(int)"),
+        (np.eye(3), "give labels.argmax(axis=1)"),
+        (np.arange(3)[None], "give labels.ravel()"),
+        ([[1], [2, 3]], "labels cannot be read as an array"),
+        (xr.DataArray(np.arange(3), dims="row"), "labels stand along the dim 'row'"),
+        (np.array(["cat", "dgo", "dog"]), "labels hold 'dgo', which is none of the class_names; did you mean 'dog'?"),
+    ],
+)
+def test_what_is_said_of_labels_that_are_no_classes(labels, place):
+    names = ["cat", "dog"] if "dgo" in str(labels) else None
+    assert place in _message(DataError, datasets.from_arrays, IMAGES[:3], labels, class_names=names)
+
+
+@pytest.mark.parametrize("kind", ["<U3", "S3", object])
+def test_labels_that_are_words_are_names_of_classes(kind):
+    said = np.array(["dog", "10", "9", "cat", "dog"]).astype(kind)
+    data = datasets.from_arrays(IMAGES[:5], said)
+    assert label_names(data) == ["9", "10", "cat", "dog"]  # as people count
+    assert data["object_name"].values.tolist() == ["dog", "10", "9", "cat", "dog"]
+    data = datasets.from_arrays(IMAGES[:5], said[:, None], class_names=["emu", "dog", "cat", "9", "10"])
+    assert data["label"].values.tolist() == [1, 4, 3, 2, 1]
+
+
+def test_classes_without_images_are_named():
+    with pytest.warns(UserWarning, match="^no image has the label 0, 2, though labels go up to 3"):
+        datasets.from_arrays(IMAGES[:2], [1, 3])
+    datasets.from_arrays(IMAGES[:2], [1, 3], class_names=list("abcd"))
+
+
+@pytest.mark.parametrize(
+    "names", [{0: "a", 1: "b", 2: "c"}, {"2": "c", "0": "a", "1": "b"}, {"c": 2, "a": 0, "b": 1}, [b"a", b"b", b"c"]]
+)
+def test_class_names_in_other_forms(names):
+    assert label_names(datasets.from_arrays(IMAGES, LABELS, class_names=names)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ({"a", "b", "c"}, "a list in the order of the labels"),
+        (["a", "b", "a"], "got 'a' more than once"),
+        ({1: "a", 2: "b", 3: "c"}, "must name the classes 0 to 2"),
+        ({"a": 0, "b": 0, "c": 1}, "must name the classes 0 to 2"),
+        ("abc", "only 1 class names"),
+        (3, "a list in the order of the labels"),
+    ],
+)
+def test_class_names_that_have_no_order(names, words):
+    assert words in _message(DataError, datasets.from_arrays, IMAGES, LABELS, class_names=names)
 
 
 def test_too_few_class_names():
@@ -199,6 +338,10 @@ def test_duplicate_and_missing_stimulus_ids():
 def test_an_unknown_split():
     message = _message(DataError, datasets.from_arrays, IMAGES[:2], split=np.array(["train", "dev"]))
     assert message == "split 'dev' is unknown. Allowed: train, validation, test."
+    split = ["Training", "val", "VALID", "testing"]
+    assert datasets.from_arrays(IMAGES[:4], split=split)["split"].values.tolist() == [
+        "train", "validation", "validation", "test",
+    ]  # fmt: skip
     assert "split 'tset' is unknown; did you mean 'test'?" in _message(
         DataError, datasets.from_arrays, IMAGES, split="tset"
     )

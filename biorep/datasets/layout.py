@@ -1,0 +1,95 @@
+"""Which axis of an array of images is what: said by the names of its dims, or by sizes that leave no doubt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from biorep.errors import DataError, did_you_mean
+from biorep.schema import IMAGE_DIMS
+
+#: Our words for the dims of images, and what other tools call them, whether in capitals or not.
+WORDS = {
+    "presentation": ("n", "sample", "samples", "batch", "image", "images", "stimulus", "stimuli", "index"),
+    "row": ("rows", "y", "h", "height"),
+    "column": ("columns", "col", "cols", "x", "w", "width"),
+    "channel": ("channels", "c", "band", "bands", "color", "colour", "rgb"),
+    "pixel": ("pixels", "feature", "features"),
+}
+_WORD_OF = {name: word for word, others in WORDS.items() for name in (word, *others)}
+#: What a dim without a name is called by xarray and netCDF.
+_NAMELESS = re.compile(r"(phony_)?dim_\d+")
+#: Grey, colours, colours with transparency: so many values along one side are channels and no pixels.
+CHANNELS = (1, 3, 4)
+_REMEDY = (
+    "say which dim is what: dims=('presentation', 'row', 'column', 'channel') of from_arrays in the order that they "
+    "have, an array 'dims' of such words in an .npz, the names of the dims in a netCDF file"
+)
+
+
+def names_of_dims(array: Any) -> tuple[str, ...] | None:
+    """Return the names of the dims of an xarray array; None if it has none, as arrays of numpy and torch."""
+    dims = tuple(map(str, getattr(array, "dims", None) or ()))
+    return None if all(map(_NAMELESS.fullmatch, dims)) else dims
+
+
+def arranged(values: np.ndarray, dims: Sequence[str] | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return images with their dims in our order, and our words for these.
+
+    Parameters
+    ----------
+    values : array
+        Images, in any order of the dims if these are named; else (presentation, ...), channels first or last.
+    dims : sequence of str, optional
+        Names of the dims, see `WORDS`.
+
+    Returns
+    -------
+    array, (presentation, pixel), (presentation, row, column) or (presentation, row, column, channel)
+    tuple of str
+
+    Raises
+    ------
+    DataError
+        If a dim is unknown, or nobody can tell rows from channels.
+    """
+    if values.ndim < 2 or 0 in values.shape:
+        raise DataError(f"images must be (presentation, ...) and not empty, got shape {values.shape}")
+    given = _by_size(values.shape) if dims is None else _by_name(tuple(map(str, dims)), values.shape)
+    order = tuple(dim for dim in (*IMAGE_DIMS, "pixel") if dim in given)
+    if order[0] != "presentation" or order[1:] not in (("pixel",), IMAGE_DIMS[1:3], IMAGE_DIMS[1:]):
+        raise DataError(f"images must be (presentation, row, column[, channel]) or (presentation, pixel), got {given}")
+    return np.ascontiguousarray(values.transpose([given.index(dim) for dim in order])), order
+
+
+def _by_name(dims: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
+    found = tuple(_WORD_OF.get(dim.lower(), "") for dim in dims)
+    if "" in found:
+        stranger = dims[found.index("")]
+        hint = did_you_mean(stranger, _WORD_OF) or "."
+        raise DataError(f"images have the dim {stranger!r}, which is unknown{hint} Known: {', '.join(WORDS)}")
+    if len(found) != len(shape) or len(set(found)) != len(found):
+        raise DataError(f"images of the shape {shape} need as many different dims, got {dims}")
+    return found
+
+
+def _by_size(shape: tuple[int, ...]) -> tuple[str, ...]:
+    if len(shape) > 4:
+        raise DataError(f"an image must have 1, 2 or 3 dims (pixels; rows, columns; channels), got {len(shape) - 1}")
+    if len(shape) < 4:
+        return ("presentation", "pixel") if len(shape) == 2 else IMAGE_DIMS[:3]
+    first, last = shape[1] in CHANNELS, shape[3] in CHANNELS
+    if first == last:
+        raise DataError(f"images of the shape {shape[1:]} may have their channels first or last; {_REMEDY}")
+    return ("presentation", "channel", "row", "column") if first else IMAGE_DIMS
+
+
+def one_each(values: Any, what: str) -> Any:
+    """Return values that stand one for each image; refuse those which stand along another dim of the images."""
+    dims = names_of_dims(values) or ()
+    if inner := [dim for dim in dims if _WORD_OF.get(dim.lower(), "presentation") != "presentation"]:
+        raise DataError(f"{what} stand along the dim {inner[0]!r}, but there must be one for each presentation")
+    return values

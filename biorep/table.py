@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import inspect
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -100,6 +101,7 @@ class Table(Mapping[str, str]):
         ConfigError
             If there is no such word, file or class: what there is instead.
         """
+        word = os.path.expanduser(word) if isinstance(word, str) else word
         if isinstance(word, str) and ".py:" in word:
             file, _, name = word.rpartition(":")
             path = self._find(file, word)

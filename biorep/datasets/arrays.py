@@ -26,7 +26,7 @@ def from_arrays(
     labels: np.ndarray | None = None,
     *,
     split: str | np.ndarray = "train",
-    value_range: tuple[float, float] | None = None,
+    value_range: Sequence[float] | np.ndarray | None = None,
     class_names: Sequence[str] | Mapping[Any, Any] | None = None,
     stimulus_id: Sequence[str] | None = None,
     name: str = "own",

@@ -59,7 +59,7 @@ def class_table(class_names: Any) -> list[str] | None:
     DataError
         If there is no order, a name stands for two classes, or numbers do not count from 0.
     """
-    given = class_names.item() if isinstance(class_names, np.ndarray) and class_names.ndim == 0 else class_names
+    given = np.asarray(class_names).tolist() if hasattr(class_names, "__array__") else class_names
     if isinstance(given, str):
         given = json.loads(given) if given.lstrip().startswith(("[", "{")) else [given]
     if isinstance(given, Mapping):
@@ -68,6 +68,9 @@ def class_table(class_names: Any) -> list[str] | None:
         return None
     if isinstance(given, set | frozenset | bytes) or not isinstance(given, Iterable):
         raise DataError(f"class_names must be a list in the order of the labels, got {given!r}")
+    given = list(given)
+    if not all(isinstance(name, str | bytes | int | float | np.generic) for name in given):
+        raise DataError(f"class_names must be words, got {given}")
     names = words(given)
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"class_names must be different, got {twice[0]!r} more than once")
@@ -162,10 +165,3 @@ def _check_numbers(values: np.ndarray) -> None:
         smallest = f" from {values.min()}" if values.dtype.kind in "biuf" else ""
         remedy = _RENUMBER if values.dtype.kind == "i" else "give labels.astype(int) if they are meant so"
         raise DataError(f"labels must be whole numbers from 0 up, got {values.dtype}{smallest}; {remedy}")
-
-
-def check_names(classes: np.ndarray, names: Sequence[str], object_name: Any) -> None:
-    """Refuse names of the images that are other names than those of their classes."""
-    for place, (number, name) in enumerate(zip(classes, words(array_of(object_name, "object_name")), strict=True)):
-        if names[number] != name:
-            raise DataError(f"image {place} is {names[number]!r} by its label and {name!r} by its object_name")

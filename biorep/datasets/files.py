@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import lzma
 import os
 import time
+import warnings
 from pathlib import Path
 
 from biorep import resources
@@ -16,6 +18,9 @@ from biorep.errors import DataError
 
 #: A file that changed less than so many nanoseconds ago may change again without its time showing it.
 FRESH = 2_000_000_000
+
+#: Numbers of errors in writing a file.
+_OF_THIS_MACHINE = (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST)
 
 _DIGESTS: dict[tuple[Path, int, int], str] = {}
 
@@ -38,10 +43,12 @@ def search_folders(root: str | Path | None = None) -> list[Path]:
     A root that is given replaces the others: whoever names a folder means that folder.
     """
     if root is not None:
-        return [Path(root)]
+        return [Path(os.path.expanduser(root))]
     folders = []
-    if os.environ.get("BIOREP_DATA"):
-        folders.append(Path(os.environ["BIOREP_DATA"]))
+    if named := os.environ.get("BIOREP_DATA"):
+        folders.append(Path(os.path.expanduser(named)))
+        if not folders[0].is_dir():
+            warnings.warn(f"BIOREP_DATA names {named}, which is no folder: other folders are searched", stacklevel=2)
     checkout = resources.checkout()
     if checkout is not None:
         folders.append(checkout.parent / "shared" / "data")
@@ -146,8 +153,18 @@ def download(entry: Entry, file: DataFile, root: str | Path | None = None) -> Pa
                 )
             )
         except Exception as error:  # every mirror fails in its own way; all reasons are reported together
-            problems.append(f"{mirror}: {type(error).__name__}")
+            problems.append(f"{mirror}: {_reason(error)}")
     raise missing(entry, file, root, f"No mirror could serve it ({'; '.join(problems)}).")
+
+
+def _reason(error: Exception) -> str:
+    """Return why a mirror could not serve; raise if this machine could not keep what it served."""
+    if getattr(error, "errno", None) in _OF_THIS_MACHINE:
+        raise DataError(
+            f"the cache {resources.cache_folder()} cannot be written: {error}. Name another folder for it with "
+            "XDG_CACHE_HOME=FOLDER, or make room"
+        ) from error
+    return type(error).__name__
 
 
 def _from_archive(entry: Entry, file: DataFile) -> Path:
@@ -164,7 +181,7 @@ def _from_archive(entry: Entry, file: DataFile) -> Path:
             processor=pooch.Untar(extract_dir="."),
         )
     except Exception as error:
-        reason = f"The mirror could not serve it ({entry.archive}: {type(error).__name__})."
+        reason = f"The mirror could not serve it ({entry.archive}: {_reason(error)})."
         raise missing(entry, file, None, reason) from error
     path = folder / entry.folder / file.name
     if not path.is_file():

@@ -11,7 +11,8 @@ import numpy as np
 from biorep.config import setting
 from biorep.contracts import Dataset
 from biorep.datasets.arrays import from_arrays
-from biorep.errors import ConfigError
+from biorep.datasets.classes import array_of
+from biorep.errors import ConfigError, whole
 from biorep.schema import describe, subset
 
 if TYPE_CHECKING:
@@ -135,14 +136,14 @@ class Gratings(Dataset):
 
 
 def _checked(size: int, orientations: int, frequencies: Sequence[float], phases: int, contrast: float) -> list[float]:
-    if size < 4 or orientations < 1 or phases < 1:
-        raise ConfigError(
-            f"gratings: size must be at least 4, orientations and phases at least 1, got {size}, {orientations} and "
-            f"{phases}"
-        )
-    if not 0 < contrast <= 1:
+    for value, name, least in ((size, "size", 4), (orientations, "orientations", 1), (phases, "phases", 1)):
+        whole(value, f"gratings: {name}", least=least)
+    given, scale = array_of(frequencies, "frequencies"), array_of(contrast, "contrast")
+    if scale.shape != () or scale.dtype.kind not in "iuf" or not 0 < scale <= 1:
         raise ConfigError(f"gratings: contrast must be larger than 0 and at most 1, got {contrast}")
-    chosen = [float(frequency) for frequency in frequencies]
+    if given.ndim != 1 or given.dtype.kind not in "iuf":
+        raise ConfigError(f"gratings: frequencies must be a list of numbers, got {frequencies}")
+    chosen = [float(frequency) for frequency in given]
     if not chosen or len(set(chosen)) != len(chosen):
         raise ConfigError(f"gratings: frequencies must be different numbers, at least one, got {chosen}")
     if wrong := [frequency for frequency in chosen if not 0.5 / size <= frequency < 0.5]:

@@ -11,9 +11,27 @@ import numpy as np
 from biorep.errors import DataError, did_you_mean
 from biorep.schema import IMAGE_DIMS
 
+#: What a data set of the user's may look like, for messages.
+LAYOUT = (
+    "An .npz or netCDF file holds 'images' (or 'image') and 'labels' (or 'label'), and optionally 'split' with the "
+    "words train, validation or test, 'class_names', 'value_range', 'stimulus_id'; or instead x_train, y_train, x_val, "
+    "y_val, x_test, y_test. A folder holds one sub-folder of images per class, optionally inside folders train/, "
+    "validation/ and test/."
+)
 #: Our words for the dims of images, and what other tools call them, whether in capitals or not.
 WORDS = {
-    "presentation": ("n", "sample", "samples", "batch", "image", "images", "stimulus", "stimuli", "index"),
+    "presentation": (
+        "n",
+        "sample",
+        "samples",
+        "batch",
+        "image",
+        "images",
+        "stimulus",
+        "stimuli",
+        "stimulus_id",
+        "index",
+    ),
     "row": ("rows", "y", "h", "height"),
     "column": ("columns", "col", "cols", "x", "w", "width"),
     "channel": ("channels", "c", "band", "bands", "color", "colour", "rgb"),
@@ -56,20 +74,26 @@ def arranged(values: np.ndarray, dims: Sequence[str] | None = None) -> tuple[np.
     DataError
         If a dim is unknown, or nobody can tell rows from channels.
     """
-    if values.ndim < 2 or 0 in values.shape:
-        raise DataError(f"images must be (presentation, ...) and not empty, got shape {values.shape}")
-    given = _by_size(values.shape) if dims is None else _by_name(tuple(map(str, dims)), values.shape)
+    given = order_of(values.shape, dims)
     order = tuple(dim for dim in (*IMAGE_DIMS, "pixel") if dim in given)
-    if order[0] != "presentation" or order[1:] not in (("pixel",), IMAGE_DIMS[1:3], IMAGE_DIMS[1:]):
-        raise DataError(f"images must be (presentation, row, column[, channel]) or (presentation, pixel), got {given}")
     return np.ascontiguousarray(values.transpose([given.index(dim) for dim in order])), order
+
+
+def order_of(shape: tuple[int, ...], dims: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return our words for the dims of images in the order that they have, see `arranged`."""
+    if len(shape) < 2 or 0 in shape:
+        raise DataError(f"images must be (presentation, ...) and not empty, got shape {shape}")
+    given = _by_size(shape) if dims is None else _by_name(tuple(map(str, dims)), shape)
+    if set(given) not in ({"presentation", "pixel"}, set(IMAGE_DIMS[:3]), set(IMAGE_DIMS)):
+        raise DataError(f"images must be (presentation, row, column[, channel]) or (presentation, pixel), got {given}")
+    return given
 
 
 def _by_name(dims: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
     found = tuple(_WORD_OF.get(dim.lower(), "") for dim in dims)
     if "" in found:
         stranger = dims[found.index("")]
-        hint = did_you_mean(stranger, _WORD_OF) or "."
+        hint = did_you_mean(stranger, WORDS) or "."
         raise DataError(f"images have the dim {stranger!r}, which is unknown{hint} Known: {', '.join(WORDS)}")
     if len(found) != len(shape) or len(set(found)) != len(found):
         raise DataError(f"images of the shape {shape} need as many different dims, got {dims}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -18,10 +19,12 @@ import numpy as np
 from biorep import rng
 from biorep.config import setting
 from biorep.datasets.arrays import from_arrays
+from biorep.datasets.classes import array_of
 from biorep.datasets.files import find, read
 from biorep.datasets.known import Known
 from biorep.datasets.registry import Entry
-from biorep.errors import DataError
+from biorep.errors import DataError, choose, whole
+from biorep.words import checked
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,7 +47,7 @@ class NaturalPatches(Known):
     count: int = setting(20_000, ge=1, description="number of patches to learn from; the other splits have a fifth")
     seed: int = setting(0, ge=0, description="seed of the positions")
 
-    def resolved(self, root: str | Path | None = None) -> str:
+    def resolved(self, root: str | Path | None = None) -> Literal["photographs", "olshausen"]:
         """Return ``"olshausen"`` or ``"photographs"``; ``"auto"`` takes the scenes if they are at hand."""
         if self.source != "auto":
             return self.source
@@ -61,12 +64,19 @@ class NaturalPatches(Known):
         import xarray as xr
 
         source = self.resolved(root)
+        if (self.source, source) == ("auto", "photographs"):
+            warnings.warn(
+                f"natural-patches: the scenes of Olshausen & Field, {self.entry.files[0].name}, are not at hand, so "
+                "patches are cut from two photographs: a smoke test, no statistics of natural scenes. Name the folder "
+                "of the scenes with BIOREP_DATA, or ask for source photographs",
+                stacklevel=2,
+            )
         parts = [self._part(part, source, root) for part in split.split("+")]
         dataset = xr.concat(parts, "presentation", combine_attrs="override") if len(parts) > 1 else parts[0]
         dataset.attrs |= {"dataset": self.name, "source": source, "patch_size": self.size, "patch_seed": self.seed}
         return dataset
 
-    def _part(self, part: str, source: str, root: str | Path | None) -> xr.Dataset:
+    def _part(self, part: str, source: Literal["photographs", "olshausen"], root: str | Path | None) -> xr.Dataset:
         count = self.count if part == "train" else max(1, self.count // 5)
         whole = images(self.entry, source, root)
         patches, image = cut(whole, part, size=self.size, count=count, seed=self.seed)
@@ -101,8 +111,13 @@ def whiten(image: np.ndarray) -> np.ndarray:
     Raises
     ------
     DataError
-        If nothing varies.
+        If nothing varies, or these are no grey values of an image.
     """
+    image = array_of(image, "image")
+    if image.ndim != 2 or image.dtype.kind not in "iufb" or not np.isfinite(image).all() or image.size == 0:
+        raise DataError(
+            f"an image to be whitened must be (height, width) finite numbers, got {image.dtype} {image.shape}"
+        )
     fy = np.fft.fftfreq(image.shape[0])[:, None]
     fx = np.fft.rfftfreq(image.shape[1])[None, :]
     frequency = np.hypot(fy, fx)  # cycles per pixel
@@ -114,7 +129,8 @@ def whiten(image: np.ndarray) -> np.ndarray:
     return np.asarray(filtered / spread)
 
 
-def images(entry: Entry, source: str, root: str | Path | None) -> list[np.ndarray]:
+@checked
+def images(entry: Entry, source: Literal["photographs", "olshausen"], root: str | Path | None) -> list[np.ndarray]:
     """Return the whitened images of a source, each (height, width) with variance 1."""
     if source == "olshausen":
         scenes = np.load(io.BytesIO(read(entry, entry.files[0], root)), allow_pickle=False)
@@ -154,7 +170,12 @@ def cut(images: Sequence[np.ndarray], part: str, *, size: int, count: int, seed:
     ------
     DataError
         If patches do not fit into the columns of the split.
+    ConfigError
+        If there is no such split, or `size`, `count` or `seed` is no such number.
     """
+    choose(part, BANDS, "split")
+    whole(size, "size", least=2)
+    whole(count, "count")
     generator = rng.stream(seed, "natural-patches", part)
     which = generator.integers(len(images), size=count)
     place = generator.random((count, 2))

@@ -205,6 +205,23 @@ def test_settings_out_of_bounds(options, least):
         datasets.load("natural-patches", source="photographs", **options)
 
 
+@pytest.mark.parametrize("wrong", [0, -1, 4.0, "4", True, float("nan")])
+@pytest.mark.parametrize("name", ["size", "count"])
+def test_patches_that_cannot_be_cut(name, wrong):
+    with pytest.raises(ConfigError, match=f"^{name} must be a whole number"):
+        cut([np.eye(60)], "train", **{"size": 4, "count": 5, "seed": 0, name: wrong})
+
+
+def test_words_and_images_that_make_no_patches():
+    with pytest.raises(ConfigError, match="unknown split 'tset'; did you mean 'test'"):
+        cut([np.eye(60)], "tset", size=4, count=5, seed=0)
+    with pytest.raises(ConfigError, match="unknown source 'photos'"):
+        natural_patches.images(registry.entries()["natural-patches"], "photos", None)
+    for wrong in (np.full((8, 8), np.nan), np.zeros((2, 8, 8)), np.full((8, 8), "a")):
+        with pytest.raises(DataError, match="to be whitened must be"):
+            natural_patches.whiten(wrong)
+
+
 def test_an_unknown_source():
     with pytest.raises(
         ConfigError, match=r"'source' is 'photos', but .*'photographs'.*; did you mean 'photographs'\?$"
@@ -260,7 +277,8 @@ def test_auto_takes_the_scenes_if_they_are_at_hand(scenes, tmp_path):
     assert data.attrs["source"] == "olshausen"
     assert len(set(data["object_name"].values)) == 10
     assert NaturalPatches().content(scenes)["source"] == "olshausen"
-    photographs = datasets.load("natural-patches", root=tmp_path / "elsewhere", size=4, count=3)
+    with pytest.warns(UserWarning, match="Field, olshausen_field_1996.*, are not at hand, so patches are cut from two"):
+        photographs = datasets.load("natural-patches", root=tmp_path / "elsewhere", size=4, count=3)
     assert photographs.attrs["source"] == "photographs"
     marks = [NaturalPatches().content(root)["sha256"] for root in (scenes, tmp_path / "elsewhere")]
     assert marks[0] != marks[1]

@@ -630,10 +630,10 @@ def test_images_of_more_than_8_bits_are_refused(tmp_path, kind):
 
 
 def test_a_split_folder_of_an_unknown_name_is_not_ignored(tmp_path):
-    for index, split in enumerate(["train", "train", "val", "test"]):
+    for index, split in enumerate(["train", "train", "dev", "test"]):
         _png(tmp_path / split / "a" / f"{index}.png", 100 + index)
     message = _message(DataError, datasets.load, str(tmp_path))
-    assert message.startswith(f"{tmp_path} holds val beside train, test: is that a split?")
+    assert message.startswith(f"{tmp_path} holds dev beside train, test: is that a split?")
 
 
 def test_images_of_different_sizes(tmp_path):

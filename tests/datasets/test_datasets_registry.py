@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -45,6 +46,7 @@ def places(tmp_path, monkeypatch):
         raise AssertionError("a test tried to download")
 
     monkeypatch.setattr(pooch, "retrieve", no_network)
+    (tmp_path / "mine").mkdir()
     monkeypatch.setenv("BIOREP_DATA", str(tmp_path / "mine"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(resources, "checkout", lambda: tmp_path / "repository")
@@ -121,6 +123,28 @@ def test_without_environment_and_checkout_only_the_cache_is_left(places, monkeyp
     monkeypatch.setenv("BIOREP_DATA", "")
     monkeypatch.setattr(resources, "checkout", lambda: None)
     assert files.search_folders() == [places["cache"]]
+
+
+def test_a_variable_that_names_no_folder_is_told(places, monkeypatch):
+    monkeypatch.setenv("BIOREP_DATA", str(places["environment"] / "mspelt"))
+    with pytest.warns(UserWarning, match="^BIOREP_DATA names .*/mspelt, which is no folder: other folders"):
+        assert files.search_folders()[1:] == [places["checkout"], places["cache"]]
+
+
+def test_a_tilde_is_the_home_of_the_user(places, monkeypatch):
+    monkeypatch.setenv("HOME", str(places["environment"].parent))
+    monkeypatch.setenv("BIOREP_DATA", "~/mine")
+    assert files.search_folders()[0] == places["environment"]
+    assert files.search_folders("~/mine") == [places["environment"]]
+
+
+def test_a_cache_that_cannot_be_written_is_named(places, monkeypatch):
+    def full(**options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pooch, "retrieve", full)
+    with pytest.raises(DataError, match=f"^the cache {places['cache']}.* cannot be written.*XDG_CACHE_HOME=FOLDER"):
+        files.read(_entry(mirrors=("https://first/",)), FILE)
 
 
 def test_files_may_lie_directly_in_the_folder(places):

@@ -99,9 +99,15 @@ def test_phases_of_half_a_turn_are_opposite():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 3}, "size must be at least 4"),
-        ({"orientations": 0}, "orientations and phases at least 1, got 16, 0 and 8"),
-        ({"phases": 0}, "orientations and phases at least 1"),
+        *(({"size": size}, "size must be a whole number, at least 4") for size in (3, "16", 16.0, True, float("nan"))),
+        ({"orientations": 0}, "orientations must be a whole number, at least 1, got 0"),
+        ({"phases": -1}, "phases must be a whole number, at least 1, got -1"),
+        ({"contrast": "1"}, "contrast must be larger than 0 and at most 1, got 1"),
+        ({"contrast": True}, "contrast must be larger than 0 and at most 1, got True"),
+        ({"contrast": float("nan")}, "contrast must be larger than 0"),
+        ({"frequencies": 0.1}, "frequencies must be a list of numbers, got 0.1"),
+        ({"frequencies": "0.1"}, "frequencies must be a list of numbers, got 0.1"),
+        ({"frequencies": [0.1, float("nan")]}, "got nan"),
         ({"contrast": 0.0}, "contrast must be larger than 0 and at most 1, got 0.0"),
         ({"contrast": 1.5}, "got 1.5"),
         ({"frequencies": []}, "at least one"),

@@ -47,7 +47,8 @@ def test_layers_and_quantities_side_by_side(tmp_path):
 
 def test_tuning_is_measured_with_gratings_that_are_no_part_of_the_dataset(tmp_path):
     text = (
-        "name: t\ndataset: {name: natural-patches, size: 8, count: 60}\nnetwork: {kind: random-features, units: 9}\n"
+        "name: t\ndataset: {name: natural-patches, source: photographs, size: 8, count: 60}\n"
+        "network: {kind: random-features, units: 9}\n"
         "readout: null\nspectrum: null\nrobustness: null\n"
         "tuning: {gratings: {name: gratings, size: 8, orientations: 6, frequencies: [0.125], phases: 4}}\n"
     )

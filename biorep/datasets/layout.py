@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from biorep.datasets.splits import split_word
 from biorep.errors import DataError, did_you_mean
 from biorep.schema import IMAGE_DIMS
 
@@ -89,8 +90,14 @@ def order_of(shape: tuple[int, ...], dims: Sequence[str] | None = None) -> tuple
     return given
 
 
+def _word(dim: str) -> str | None:
+    """Return our word for a dim, None if it has none; in files with an array per split it is ``n_train`` and so on."""
+    tokens = [token for token in dim.lower().split("_") if not split_word(token)]
+    return _WORD_OF.get("_".join(tokens), None if tokens else "presentation")
+
+
 def _by_name(dims: tuple[str, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
-    found = tuple(_WORD_OF.get(dim.lower(), "") for dim in dims)
+    found = tuple(_word(dim) or "" for dim in dims)
     if "" in found:
         stranger = dims[found.index("")]
         hint = did_you_mean(stranger, WORDS) or "."
@@ -114,6 +121,6 @@ def _by_size(shape: tuple[int, ...]) -> tuple[str, ...]:
 def one_each(values: Any, what: str) -> Any:
     """Return values that stand one for each image; refuse those which stand along another dim of the images."""
     dims = names_of_dims(values) or ()
-    if inner := [dim for dim in dims if _WORD_OF.get(dim.lower(), "presentation") != "presentation"]:
+    if inner := [dim for dim in dims if _word(dim) not in (None, "presentation")]:
         raise DataError(f"{what} stand along the dim {inner[0]!r}, but there must be one for each presentation")
     return values

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biorep import rng
-from biorep.errors import ConfigError, DataError, NumericalError, SplitError
+from biorep.errors import DataError, NumericalError, SplitError, whole
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -227,8 +227,7 @@ def subset(dataset: xr.Dataset, count: int | None) -> xr.Dataset:
     """Return the first `count` presentations of a permutation that depends on their number alone; None: all."""
     if count is None:
         return dataset
-    if count < 1:
-        raise ConfigError(f"the number of images must be at least 1, got {count}")
+    count = whole(count, "the number of images")
     n = dataset.sizes["presentation"]
     order = rng.stream(0, "limit", n).permutation(n)[:count]
     return dataset.isel(presentation=np.sort(order))

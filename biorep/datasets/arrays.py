@@ -89,7 +89,10 @@ def from_arrays(
         value_range = getattr(images, "attrs", {}).get("value_range")
     # Values are judged in the order of the dims in which they came: messages say where one stands.
     values, bounds = _scaled(array_of(images, "images"), value_range)
-    values, order = arranged(values, names_of_dims(images) if dims is None else dims)
+    values, order = arranged(
+        values,
+        names_of_dims(images) if dims is None else words(np.ravel(list(dims) if isinstance(dims, str) else dims)),
+    )
     n = len(values)
     label, names = classes(labels, class_names, n)
     splits = _splits(split, n)
@@ -140,7 +143,8 @@ def _scaled(images: np.ndarray, value_range: Any) -> tuple[np.ndarray, tuple[flo
 
 def _bounds(value_range: Any) -> tuple[float, float]:
     bounds = array_of(value_range, "value_range")
-    if bounds.shape != (2,) or bounds.dtype.kind not in "iuf" or not -np.inf < bounds[0] < bounds[1] < np.inf:
+    most = np.finfo(np.float32).max
+    if bounds.shape != (2,) or bounds.dtype.kind not in "iuf" or not -most <= bounds[0] < bounds[1] <= most:
         raise DataError(f"value_range must be (smallest, largest), got {value_range}")
     return float(bounds[0]), float(bounds[1])
 

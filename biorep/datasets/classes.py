@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,9 +32,12 @@ def array_of(values: Any, what: str) -> np.ndarray:
     return array
 
 
-def words(values: Any) -> list[str]:
+def words(values: Iterable[Any]) -> list[str]:
     """Return values as text; numpy stores it as bytes at times."""
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+    try:
+        return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{error.object!r} is no text in UTF-8") from error
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -61,7 +65,7 @@ def class_table(class_names: Any) -> list[str] | None:
     """
     given = np.asarray(class_names).tolist() if hasattr(class_names, "__array__") else class_names
     if isinstance(given, str):
-        given = json.loads(given) if given.lstrip().startswith(("[", "{")) else [given]
+        given = _json(given) if given.lstrip().startswith(("[", "{")) else [given]
     if isinstance(given, Mapping):
         given = _by_number(given)
     if given is None:
@@ -69,7 +73,7 @@ def class_table(class_names: Any) -> list[str] | None:
     if isinstance(given, set | frozenset | bytes) or not isinstance(given, Iterable):
         raise DataError(f"class_names must be a list in the order of the labels, got {given!r}")
     given = list(given)
-    if not all(isinstance(name, str | bytes | int | float | np.generic) for name in given):
+    if not all(isinstance(name, str | bytes | int | float | np.generic) and name == name for name in given):
         raise DataError(f"class_names must be words, got {given}")
     names = words(given)
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -77,13 +81,24 @@ def class_table(class_names: Any) -> list[str] | None:
     return names
 
 
-def _by_number(table: Mapping[Any, Any]) -> list[Any]:
+def _json(text: str) -> Any:
     try:
-        pairs = {int(key): value for key, value in table.items()}
-    except (TypeError, ValueError):  # then it is name -> number
-        pairs = {value: key for key, value in table.items()}
-    if len(pairs) != len(table) or set(pairs) != set(range(len(table))):
-        raise DataError(f"class_names must name the classes 0 to {len(table) - 1}, got {dict(table)}")
+        return json.loads(text)
+    except ValueError as error:
+        raise DataError(f"class_names begin like a list in JSON and are none: {error}, in {text!r}") from error
+
+
+def _by_number(table: Mapping[Any, Any]) -> list[Any]:
+    turned = all(isinstance(key, str) and isinstance(value, int | np.integer) for key, value in table.items())
+    items = [(value, key) if turned else (key, value) for key, value in table.items()]
+    try:
+        pairs: dict[int, Any] = {
+            int(key) if isinstance(key, str) else operator.index(key): value for key, value in items
+        }
+    except (TypeError, ValueError):
+        pairs = {}
+    if not pairs or set(pairs) != set(range(len(table))):
+        raise DataError(f"class_names must name the classes from 0 on without gaps, each once, got {dict(table)}")
     return [pairs[number] for number in range(len(pairs))]
 
 

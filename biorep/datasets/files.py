@@ -14,7 +14,7 @@ from pathlib import Path
 from biorep import resources
 from biorep.atomic import sha256
 from biorep.datasets.registry import DataFile, Entry
-from biorep.errors import DataError
+from biorep.errors import ConfigError, DataError
 
 #: A file that changed less than so many nanoseconds ago may change again without its time showing it.
 FRESH = 2_000_000_000
@@ -43,6 +43,8 @@ def search_folders(root: str | Path | None = None) -> list[Path]:
     A root that is given replaces the others: whoever names a folder means that folder.
     """
     if root is not None:
+        if not isinstance(root, str | Path):
+            raise ConfigError(f"root must be a folder, got {root!r}")
         return [Path(os.path.expanduser(root))]
     folders = []
     if named := os.environ.get("BIOREP_DATA"):

@@ -76,6 +76,8 @@ def gratings(
     >>> dict(data.image.sizes), data.orientation.values[::4].tolist()
     ({'presentation': 16, 'row': 8, 'column': 8}, [0.0, 45.0, 90.0, 135.0])
     """
+    if not isinstance(normalised, bool | np.bool_):
+        raise ConfigError(f"gratings: normalised must be true or false, got {normalised!r}")
     chosen = _checked(size, orientations, frequencies, phases, contrast)
     degrees = np.arange(orientations) * (180 / orientations)
     turns = np.arange(phases) * (360 / phases)

@@ -24,6 +24,8 @@ def parse_idx(data: bytes, name: str) -> np.ndarray:
     DataError
         If the header is not that of an IDX file of unsigned bytes or the length does not fit it.
     """
+    if not isinstance(data, bytes):
+        raise DataError(f"{name}: an IDX file is read as bytes, Path(file).read_bytes(), got {type(data).__name__}")
     if len(data) < 4 or data[:3] != b"\x00\x00\x08" or len(data) < 4 + 4 * data[3]:
         raise DataError(f"{name}: not an IDX file of unsigned bytes (it starts with {data[:4].hex()})")
     dims = data[3]

@@ -80,6 +80,8 @@ def select(dataset: xr.Dataset, split: str, name: str = "the dataset") -> xr.Dat
     2
     """
     check_part(split)
+    if "split" not in getattr(dataset, "coords", ()):
+        raise DataError(f"{name} has no coordinate 'split'; biorep.datasets.from_arrays sets it")
     splits = dataset["split"].values.astype("<U10")
     train = np.flatnonzero(splits == "train")
     if "validation" not in splits and len(train) >= 2:

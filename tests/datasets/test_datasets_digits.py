@@ -118,8 +118,20 @@ def test_a_limit_below_one(limit):
     expected = f"^digits: 'limit' is {limit}, but input should be greater than or equal to 1$"
     with pytest.raises(ConfigError, match=expected):
         datasets.load("digits", limit=limit)
-    with pytest.raises(ConfigError, match=f"must be at least 1, got {limit}$"):
-        datasets.subset(datasets.load("digits"), limit)
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, "3", True, float("nan")])
+def test_a_subset_of_no_whole_number(digits, count):
+    with pytest.raises(ConfigError, match=f"^the number of images must be a whole number, at least 1, got {count!r}$"):
+        datasets.subset(digits["test"], count)
+
+
+def test_what_no_dataset_is_selected_from(digits):
+    for wrong in (digits["test"].drop_vars("split"), digits["test"]["image"].values):
+        with pytest.raises(DataError, match="^the dataset has no coordinate 'split'"):
+            datasets.select(wrong, "test")
+    with pytest.raises(ConfigError, match="^root must be a folder, got 5$"):
+        datasets.load("mnist", root=5)
 
 
 def test_changed_digits_are_refused(monkeypatch, raw):

@@ -79,6 +79,11 @@ def test_other_types_than_unsigned_bytes(kind):
         parse_idx(_idx([1, 2], kind), "x")
 
 
+def test_text_is_no_idx_file():
+    with pytest.raises(DataError, match=r"^x: an IDX file is read as bytes, Path\(file\)\.read_bytes\(\), got str$"):
+        parse_idx("text", "x")
+
+
 def test_a_header_that_is_cut_off():
     with pytest.raises(DataError, match="not an IDX file"):
         parse_idx(_idx(np.zeros((2, 3, 4)))[:15], "x")

@@ -176,7 +176,10 @@ def test_bytes_of_0_and_1_are_warned_of():
     assert float(datasets.from_arrays(IMAGES % 2, value_range=(0, 1))["image"].max()) == 1
 
 
-@pytest.mark.parametrize("bounds", [(0, float("inf")), "01", (0, 1, 2), 1, ("0", "1"), (False, True), {0, 1}, [0, [1]]])
+@pytest.mark.parametrize(
+    "bounds",
+    [(0, float("inf")), "01", (0, 1, 2), 1, ("0", "1"), (False, True), {0, 1}, [0, [1]], (0, 1e300), (0, None)],
+)
 def test_a_range_that_is_no_pair_of_numbers(bounds):
     assert "value_range" in _message(DataError, datasets.from_arrays, np.zeros((2, 3, 3)), value_range=bounds)
 
@@ -297,9 +300,17 @@ def test_classes_without_images_are_named():
 
 
 @pytest.mark.parametrize(
-    "names", [{0: "a", 1: "b", 2: "c"}, {"2": "c", "0": "a", "1": "b"}, {"c": 2, "a": 0, "b": 1}, [b"a", b"b", b"c"]]
+    "names",
+    [
+        {0: "a", 1: "b", 2: "c"},
+        {"2": "c", "0": "a", "1": "b"},
+        {"c": 2, "a": 0, "b": 1},
+        [b"a", b"b", b"c"],
+        '["a", "b", "c"]',
+    ],
 )
 def test_class_names_in_other_forms(names):
+    assert label_names(datasets.from_arrays(IMAGES, LABELS, class_names={"2": 0, "0": 1, "1": 2})) == ["2", "0", "1"]
     assert label_names(datasets.from_arrays(IMAGES, LABELS, class_names=names)) == ["a", "b", "c"]
 
 
@@ -308,8 +319,13 @@ def test_class_names_in_other_forms(names):
     [
         ({"a", "b", "c"}, "a list in the order of the labels"),
         (["a", "b", "a"], "got 'a' more than once"),
-        ({1: "a", 2: "b", 3: "c"}, "must name the classes 0 to 2"),
-        ({"a": 0, "b": 0, "c": 1}, "must name the classes 0 to 2"),
+        ({1: "a", 2: "b", 3: "c"}, "must name the classes from 0 on"),
+        ({"a": 0, "b": 0, "c": 1}, "must name the classes from 0 on"),
+        ({0.5: "a", 1.5: "b", 2.5: "c"}, "must name the classes from 0 on"),
+        ({0: "a", "0": "b", 1: "c"}, "must name the classes from 0 on"),
+        ("[a", "begin like a list in JSON"),
+        (["a", None, "c"], "class_names must be words"),
+        ([b"\xff", b"a", b"b"], "is no text in UTF-8"),
         ("abc", "only 1 class names"),
         (3, "a list in the order of the labels"),
     ],

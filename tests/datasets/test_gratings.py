@@ -102,6 +102,7 @@ def test_phases_of_half_a_turn_are_opposite():
         *(({"size": size}, "size must be a whole number, at least 4") for size in (3, "16", 16.0, True, float("nan"))),
         ({"orientations": 0}, "orientations must be a whole number, at least 1, got 0"),
         ({"phases": -1}, "phases must be a whole number, at least 1, got -1"),
+        ({"normalised": "no"}, "normalised must be true or false, got 'no'"),
         ({"contrast": "1"}, "contrast must be larger than 0 and at most 1, got 1"),
         ({"contrast": True}, "contrast must be larger than 0 and at most 1, got True"),
         ({"contrast": float("nan")}, "contrast must be larger than 0"),

@@ -48,7 +48,7 @@ class CompetingRates(SpikingNetwork):
 
     accepts: ClassVar[tuple[float, float] | None] = None
     noisy: ClassVar[bool] = False
-    versions: ClassVar[Mapping[str, int]] = {"competing-rates": 1}
+    versions: ClassVar[Mapping[str, int]] = {"competing-rates": 2}
     reference: ClassVar[str] = "Krotov & Hopfield (2019), PNAS 116, 7723-7731, arXiv:1806.10181"
     swept: ClassVar[frozenset[str]] = frozenset(
         (
@@ -289,11 +289,13 @@ class CompetingRates(SpikingNetwork):
 
     def judged(self, state: xr.Dataset, images: np.ndarray) -> xr.Dataset:
         """Return a state with the convergence of its units and the bounds of the simulation in its report."""
-        wins, active = np.zeros(self.units, int), 0
+        wins, peak, active = np.zeros(self.units, int), np.full(self.units, -np.inf), 0
         for currents in self.currents(state, images):
             wins += np.bincount(currents.argmax(1), minlength=self.units)
+            peak = np.maximum(peak, currents.max(0))
             active = max(active, int((steady_state(currents, self.w_inh) > 0).sum(1).max()))
-        per_unit, report, warnings = convergence(state["weights"].values, wins, self.p, self.radius)
+        remedy = "Try a larger init_mean or a smaller delta."
+        per_unit, report, warnings = convergence(state["weights"].values, wins, peak, self.p, self.radius, remedy)
         bounds, more = self.bounds(active)
         history = {"images": report_of(state)["images"]}
         set_report(state, history | report | bounds, [*warnings, *more])

@@ -9,11 +9,16 @@ strength delta, all others rest::
 so that the weights of a unit that keeps learning converge to the norm ``sum_i |W_i|^p = R^p``. The response of
 the trained network is ``relu(I) ** power``. One step of learning is in `kh_update.py`.
 
+Where the images have much in common (the mean cosine of two of them is 0.59 in Fashion-MNIST, 0.40 in MNIST), a large
+delta kills: units that are at rank k more often than they win are pushed away from what all images share until nothing
+drives them, all of them within an epoch, and for good. The training warns at the end of that epoch.
+
 Krotov, D. & Hopfield, J. J. (2019). Unsupervised learning by competing hidden units. PNAS 116, 7723-7731.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
@@ -30,10 +35,13 @@ from biorep.context import RunContext
 from biorep.contracts import Column, Drawing, Rows
 from biorep.errors import ConfigError, NumericalError
 from biorep.networks.base import DifferentiableNetwork, flat_images, image_shape, report_of, set_report
-from biorep.networks.local.convergence import convergence
+from biorep.networks.local.convergence import convergence, death
 from biorep.networks.local.kh_update import DeltaMode, Rule, SparseUpdate, bracket
 from biorep.nn.encoder import Encoder, LinearEncoder, normalised
 from biorep.schema import describe
+
+#: Last images of an epoch that are tried for units that nothing drives any more.
+LAST = 1000
 
 
 class KrotovHopfield(DifferentiableNetwork):
@@ -45,7 +53,7 @@ class KrotovHopfield(DifferentiableNetwork):
 
     accepts: ClassVar[tuple[float, float] | None] = None
     reference: ClassVar[str] = "Krotov & Hopfield (2019), PNAS 116, 7723-7731, arXiv:1806.10181"
-    versions: ClassVar[Mapping[str, int]] = {"krotov-hopfield": 1}
+    versions: ClassVar[Mapping[str, int]] = {"krotov-hopfield": 2}
     columns: ClassVar[tuple[Column, ...]] = (
         Column("used", "units used", 2, "share of the units that win and whose weights have converged to their norm"),
     )
@@ -103,7 +111,8 @@ class KrotovHopfield(DifferentiableNetwork):
         -------
         xr.Dataset
             ``weights(neuroid, input)``, per unit its `norm`, its `wins` over the training images and whether
-            it counts as `used`, and the learning history ``share_of_winners(epoch)``.
+            is `dead` or counts as `used`, and the learning history ``share_of_winners(epoch)``,
+            ``share_dead(epoch)``.
 
         Raises
         ------
@@ -120,15 +129,15 @@ class KrotovHopfield(DifferentiableNetwork):
             raise ConfigError(f"batch_size = {self.batch_size}, but there are only {len(inputs)} training images")
         key = identity(inputs.cpu().numpy(), {**self.identity("fit"), "seed": seed})
         checkpoint = Checkpoint(context, self.word, key)
-        saved = checkpoint.load() or {"weights": self._initial(inputs, seed).cpu().numpy(), "turnover": np.zeros(0)}
-        turnover = saved["turnover"].tolist()
-        start = len(turnover)
+        saved = checkpoint.load() or {"weights": self._initial(inputs, seed).cpu().numpy(), "history": np.zeros((0, 2))}
+        history = saved["history"].tolist()
         learner = SparseUpdate(torch.as_tensor(saved["weights"]).to(device), rule)
-        for epoch in context.track(range(start, self.epochs), f"{self.word}: epochs"):
-            turnover.append(self._epoch(learner, inputs, seed, epoch))
+        for epoch in context.track(range(len(history), self.epochs), f"{self.word}: epochs"):
+            history.append(self._epoch(learner, inputs, seed, epoch))
+            self._warn_early(history)
             if checkpoint.due():
-                checkpoint.save({"weights": learner.weights.cpu().numpy(), "turnover": np.asarray(turnover)})
-        state = self._state(learner.weights, inputs, turnover)
+                checkpoint.save({"weights": learner.weights.cpu().numpy(), "history": np.asarray(history)})
+        state = self._state(learner.weights, inputs, np.reshape(history, (-1, 2)))
         state.attrs["image_shape"] = list(image_shape(dataset))
         checkpoint.remove()
         return state
@@ -160,8 +169,8 @@ class KrotovHopfield(DifferentiableNetwork):
         images = inputs[torch.as_tensor(chosen).to(inputs.device)]
         return self.radius * normalised(images, self.p)
 
-    def _epoch(self, learner: SparseUpdate, inputs: Tensor, seed: int, epoch: int) -> float:
-        """Learn from every image once; return the share of units that won at least once."""
+    def _epoch(self, learner: SparseUpdate, inputs: Tensor, seed: int, epoch: int) -> tuple[float, float]:
+        """Learn from every image once; return the share of units that have won, and of those that are dead now."""
         order = torch.as_tensor(rng.stream(seed, self.word, "shuffle", epoch).permutation(len(inputs)))
         order = order.to(inputs.device)
         rate = self.rate_at(epoch)
@@ -173,22 +182,52 @@ class KrotovHopfield(DifferentiableNetwork):
                 f"{self.word}: weights became NaN or infinite in epoch {epoch + 1} at rate {rate:g}. Lower "
                 f"'learning_rate' (now {self.learning_rate:g}) or 'delta' (now {self.delta:g})."
             )
-        return float(won.float().mean())
+        dead = (inputs[order[-LAST:]] @ learner.transform.T).amax(0) <= 0
+        return float(won.float().mean()), float(dead.float().mean())
 
-    def _state(self, weights: Tensor, inputs: Tensor, turnover: list[float]) -> xr.Dataset:
+    def _warn_early(self, history: list[tuple[float, float]]) -> None:
+        """Warn at the end of the first epoch with many dead units: nothing that follows revives them."""
+        said = [death(dead, self.units) for _, dead in history]
+        if said[-1] and not any(said[:-1]):
+            remedy = self._remedy(max(won for won, _ in history))
+            warnings.warn(f"{self.word}, epoch {len(history)} of {self.epochs}: {said[-1]}{remedy}", stacklevel=3)
+
+    def _remedy(self, won: float) -> str:
+        """Return what to do against dead units and a collapse; `won` is the largest share of winners of an epoch."""
+        if won < 0.5 or self.delta == 0:
+            return "Few units have ever won, and the others never learn: set init: images, or a larger init_mean."
+        return (
+            "They were pushed away (rank k) more than they won, out of what all images share. Lower delta from "
+            f"{self.delta:g} to {min(0.1, self.delta / 4):g}: of 400 units on Fashion-MNIST 0.4 kills 98 %, 0.1 none."
+        )
+
+    def _state(self, weights: Tensor, inputs: Tensor, history: np.ndarray) -> xr.Dataset:
         wins = torch.zeros(self.units, dtype=torch.int64, device=inputs.device)
+        peak = torch.full((self.units,), -torch.inf, device=inputs.device)
         matrix = bracket(weights, self.p)
         for rows in torch.split(inputs, 1000):
-            wins += torch.bincount((rows @ matrix.T).argmax(1), minlength=self.units)
+            currents = rows @ matrix.T
+            wins += torch.bincount(currents.argmax(1), minlength=self.units)
+            peak = torch.maximum(peak, currents.amax(0))
+        won, dead = history.T
         state = xr.Dataset(
             {
                 "weights": (("neuroid", "input"), weights.cpu().numpy()),
-                "share_of_winners": ("epoch", np.asarray(turnover)),
+                "share_of_winners": ("epoch", won),
+                "share_dead": ("epoch", dead),
             },
-            coords={"epoch": np.arange(1, len(turnover) + 1)},
+            coords={"epoch": np.arange(1, len(history) + 1)},
         )
         describe(state, {"weights": ("weights from the normalised pixels", "1"), "epoch": ("epoch", "1")})
         describe(state, {"share_of_winners": ("share of the units that won at least once in the epoch", "1")})
-        per_unit, report, warnings = convergence(state["weights"].values, wins.cpu().numpy(), self.p, self.radius)
-        set_report(state, report, warnings)
+        describe(state, {"share_dead": (f"share of the units that none of the epoch's last {LAST} images drives", "1")})
+        per_unit, report, remarks = convergence(
+            state["weights"].values,
+            wins.cpu().numpy(),
+            peak.cpu().numpy(),
+            self.p,
+            self.radius,
+            self._remedy(won.max(initial=0)),
+        )
+        set_report(state, report, remarks)
         return state.assign(per_unit)

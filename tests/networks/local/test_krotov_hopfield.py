@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -27,12 +29,58 @@ def test_most_units_are_used_on_digits(digits):
     assert int(state["wins"].sum()) == digits["train"].sizes["presentation"]
 
 
-def test_a_collapse_is_reported_with_a_hint(digits):
-    state = KrotovHopfield(**{**GOOD, "init_mean": 0.0, "init_sd": 0.1}).fit(digits["train"], seed=0)
+#: Learns too much from what it pushes away: the digits, positive all of them, have much in common.
+DEADLY = {**GOOD, "init": "images", "delta": 1.0, "epochs": 40}
+
+
+@pytest.fixture(scope="module")
+def dying(digits):
+    """The state of a network that has died, and what was said while it was trained."""
+    with pytest.warns(UserWarning, match="units are dead") as told:
+        state = KrotovHopfield(**DEADLY).fit(digits["train"], seed=0)
+    return state, [str(warning.message) for warning in told]
+
+
+def test_a_death_is_told_in_its_epoch_and_the_remedy_that_is_told_cures_it(digits, dying):
+    state, (early,) = dying
+    first = int(state["epoch"][state["share_dead"] >= 0.25][0])
+    assert early.startswith(f"krotov-hopfield, epoch {first} of 40: ")
+    assert first < 30
+    assert float(state["share_dead"][0]) == 0
+    assert float(state["share_dead"][-1]) > 0.9
+    (text,) = warnings_of(state)
+    assert text.startswith("the network has collapsed")
+    assert "units are dead" in text
+    remedy = float(re.search(r"Lower delta from 1 to ([\d.]+)", text).group(1))
+    assert f"Lower delta from 1 to {remedy}" in early
+    cured = KrotovHopfield(**{**DEADLY, "delta": remedy}).fit(digits["train"], seed=0)
+    assert report_of(cured)["share_dead"] == 0
+    assert report_of(cured)["effective_winners"] > 30
+
+
+def test_dead_units_have_no_response_and_count_neither_as_converged_nor_as_used(digits, dying):
+    """In the fixed point that is opposite to the images the norm is R: by the norm alone they had converged."""
+    state, _ = dying
+    responses = KrotovHopfield(**DEADLY).encode(state, digits["train"])["response"].values
+    dead = state["dead"].values == 1
+    np.testing.assert_array_equal(dead, responses.max(0) == 0)
+    report = report_of(state)
+    assert report["share_dead"] == dead.mean() > 0.9
+    assert (np.abs(state["norm"].values[dead] - 1) < 1e-2).mean() > 0.7
+    assert report["share_converged"] <= 1 - report["share_dead"]
+    assert not state["used"].values[dead].any()
+
+
+def test_units_that_never_took_part_are_told_with_what_makes_them_take_part(digits):
+    small = {**GOOD, "init_mean": 0.0, "init_sd": 0.1, "epochs": 30}
+    with pytest.warns(UserWarning, match="init: images"):
+        state = KrotovHopfield(**small).fit(digits["train"], seed=0)
     (text,) = warnings_of(state)
     assert text.startswith("the network has collapsed")
     assert "init: images" in text
     assert report_of(state)["effective_winners"] < 2
+    cured = KrotovHopfield(**{**small, "init": "images"}).fit(digits["train"], seed=0)
+    assert report_of(cured)["effective_winners"] > 30
 
 
 def test_untrained_units_win_but_do_not_count_as_used(digits):
@@ -62,7 +110,7 @@ def test_fit_equals_the_dense_rule(digits):
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny):
-    network = KrotovHopfield(units=10, k=2, epochs=3, batch_size=5)
+    network = KrotovHopfield(units=10, k=2, epochs=3, batch_size=5, init_mean=0.5)
     first, again, other = (network.fit(tiny, seed=seed)["weights"].values for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -88,7 +136,8 @@ def test_a_killed_training_resumes_and_ends_bit_for_bit_the_same(digits, tmp_pat
     resumed = network.fit(digits["train"], seed=0, context=context)
     assert epochs == [0, 1, 2, 3, 4, "killed", 5, 6, 7]
     np.testing.assert_array_equal(resumed["weights"], whole["weights"])
-    np.testing.assert_array_equal(resumed["share_of_winners"], whole["share_of_winners"])
+    for history in ("share_of_winners", "share_dead"):
+        np.testing.assert_array_equal(resumed[history], whole[history])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -188,7 +237,7 @@ def test_the_table_and_the_page_show_the_units_that_are_used(tiny):
     assert [drawing.name for drawing in drawings] == ["fields-p = 2", "fields-p = 3"]
     assert len(drawings[0].figure.axes) == 10
     assert drawings[0].caption.startswith("p = 2: weights of the 40 units that win most often (first seed;")
-    assert network.all_versions() == {"encoder": 1, "krotov-hopfield": 1}
+    assert network.all_versions() == {"encoder": 1, "krotov-hopfield": 2}
 
 
 def test_network_by_name_equals_the_class():

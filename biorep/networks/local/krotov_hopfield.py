@@ -110,8 +110,8 @@ class KrotovHopfield(DifferentiableNetwork):
         Returns
         -------
         xr.Dataset
-            ``weights(neuroid, input)``, per unit its `norm`, its `wins` over the training images and whether
-            is `dead` or counts as `used`, and the learning history ``share_of_winners(epoch)``,
+            ``weights(neuroid, input)``, per unit its `norm`, its `wins` over the training images and whether it
+            is `dead` or counts as `used`, and the learning histories ``share_of_winners(epoch)`` and
             ``share_dead(epoch)``.
 
         Raises

@@ -12,6 +12,7 @@ import xarray as xr
 import biorep
 from biorep.context import RunContext
 from biorep.errors import ConfigError, NumericalError, SplitError
+from biorep.lab import batch
 from biorep.networks.base import report_of, warnings_of
 from biorep.networks.local.kh_update import Rule, dense_step
 from biorep.networks.local.krotov_hopfield import KrotovHopfield
@@ -242,3 +243,12 @@ def test_the_table_and_the_page_show_the_units_that_are_used(tiny):
 
 def test_network_by_name_equals_the_class():
     assert biorep.network("krotov-hopfield", units=10, k=3) == KrotovHopfield(units=10, k=3)
+
+
+def test_the_setting_that_lives_on_two_datasets_departs_from_the_published_one_in_what_it_says():
+    published = batch.read("krotov_hopfield_2019_mnist").runs[0].recipe.network
+    recipes = [run.recipe for run in batch.read("krotov_hopfield_controls").runs]
+    learnt = [(recipe.dataset.name, recipe.network) for recipe in recipes if recipe.network.kind == "krotov-hopfield"]
+    assert {name for name, _ in learnt} == {"mnist", "fashion-mnist"}
+    for _, network in learnt:
+        assert network == published.model_copy(update={"units": 400, "delta": 0.1, "epochs": 30})

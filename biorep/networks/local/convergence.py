@@ -1,9 +1,9 @@
 """Whether a winner-takes-all layer has converged, and how many of its units are used.
 
-A unit is *dead* if no training image drives it: its current is at most 0 for all of them, and so is its response. It
-never wins again, and as the k-th of a ranking it is only pushed further. The rule takes its weights to the norm R all
-the same, so the norm alone would call it converged. A unit *counts as used* only if it is alive, wins, and its norm is
-within 1e-2 of R: untrained N(0, 1) units win too.
+A unit is *dead* if no training image drives it: its current is at most 0 for all of them, and its response is 0. It
+wins no more as long as any other unit is driven, and as the k-th of a ranking it is pushed further. The rule takes its
+weights to the norm R all the same, so the norm alone would call it converged. A unit *counts as used* only if it is
+alive, wins, and its norm is within 1e-2 of R: untrained N(0, 1) units win too.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def death(share: float, units: int) -> str:
     """Return in words that a share of the units is dead; empty below `DEADLY`."""
     if share < DEADLY:
         return ""
-    return f"{100 * share:.0f} % of the {units} units are dead: no training image drives them, and none will again. "
+    told = f"{100 * share:.0f} % of the {units} units are dead: no training image drives them"
+    return told + ", and more epochs do not bring them back. "
 
 
 def _warnings(report: dict[str, Any], remedy: str) -> list[str]:

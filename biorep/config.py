@@ -18,6 +18,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from biorep.errors import ConfigError
 from biorep.explain import explain, informed
 from biorep.source import Source
+from biorep.words import checked
 
 #: Version of the keys themselves; part of every digest.
 KEY_VERSION = 2
@@ -112,6 +113,7 @@ def _configs(value: Any) -> list[Config]:
     return []
 
 
+@checked
 def setting(
     default: Any = ...,
     *,

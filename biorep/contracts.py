@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from biorep.config import Config, setting
 from biorep.context import RunContext
 from biorep.schema import check_dataset, require_splits
+from biorep.words import checked
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -91,6 +92,7 @@ class FrozenNetwork:
     state: xr.Dataset
 
 
+@checked
 @dataclass(frozen=True)
 class Code:
     """The responses of a frozen network."""
@@ -238,6 +240,7 @@ class Network(Config, ABC):
     def fit(self, dataset: xr.Dataset, *, seed: int, context: RunContext | None = None) -> xr.Dataset:
         """Learn from a dataset and return the state."""
 
+    @checked
     @abstractmethod
     def encode(
         self,
@@ -282,6 +285,7 @@ class Network(Config, ABC):
         """Return the names of the layers whose responses can be asked for, from the input on."""
         return ("last",)
 
+    @checked
     def encode_layers(
         self,
         state: xr.Dataset,

@@ -10,13 +10,23 @@ import functools
 import inspect
 import types
 from collections.abc import Callable
-from typing import Any, Literal, TypeAliasType, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAliasType, Union, get_args, get_origin, overload
 
 from biorep.errors import choose
 
 
-def checked[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+@overload
+def checked[C: type](function: C) -> C: ...
+
+
+@overload
+def checked[**P, R](function: Callable[P, R]) -> Callable[P, R]: ...
+
+
+def checked(function: Any) -> Any:
     """Let a function refuse words that its annotations do not name, before it looks at anything else.
+
+    Of a class, a dataclass as a rule, it is the ``__init__``.
 
     Raises
     ------
@@ -32,6 +42,9 @@ def checked[**P, R](function: Callable[P, R]) -> Callable[P, R]:
     Traceback (most recent call last):
     biorep.errors.ConfigError: unknown norm 'Linf'; did you mean 'linf'? Available: l2, linf.
     """
+    if isinstance(function, type):
+        function.__init__ = checked(function.__init__)  # type: ignore[misc]
+        return function
     signature = inspect.signature(function)
     places = tuple(signature.parameters)
 
@@ -40,7 +53,7 @@ def checked[**P, R](function: Callable[P, R]) -> Callable[P, R]:
         return allowed_words(function)
 
     @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call(*args: Any, **kwargs: Any) -> Any:
         for name, words in rules().items():
             place = places.index(name)
             value = args[place] if place < len(args) else kwargs.get(name, signature.parameters[name].default)
@@ -76,6 +89,8 @@ def _options(annotation: Any) -> list[Any]:
     """Return the words of an annotation, and the types beside them."""
     if isinstance(annotation, TypeAliasType):
         return _options(annotation.__value__)
+    if get_origin(annotation) is Annotated:
+        return _options(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return list(get_args(annotation))
     if get_origin(annotation) in (Union, types.UnionType):
@@ -86,7 +101,9 @@ def _options(annotation: Any) -> list[Any]:
 def _check(value: Any, options: tuple[Any, ...], name: str) -> None:
     words = [option for option in options if isinstance(option, str)]
     kinds = [option for option in options if not isinstance(option, str)]
-    # Of the types beside the words none but None is judged here: the function knows what it wants of them.
+    # Of the types beside the words none but None and floats (inf for a norm) is judged here: the function knows what it
+    # wants of them.
     only_words = all(kind is type(None) for kind in kinds)
-    if isinstance(value, str) or (only_words and not (value is None and kinds)):
+    number = isinstance(value, float) and not {int, float} & set(kinds)
+    if isinstance(value, str) or number or (only_words and not (value is None and kinds)):
         choose(value, words, name.replace("_", " "))

@@ -15,6 +15,7 @@ from biorep.errors import ConfigError, DataError
 from biorep.networks.base import DifferentiableNetwork
 from biorep.nn.encoder import Encoder
 from biorep.schema import check_finite
+from biorep.words import checked
 
 Space = Literal["pixel", "normalised"]
 
@@ -32,6 +33,7 @@ class Classifier(nn.Module):
         al. (2024) attack the latter, so that their epsilons are in units of the unit-norm images.
     """
 
+    @checked
     def __init__(self, encoder: Encoder, weights: Tensor, bias: Tensor, space: Space = "pixel"):
         super().__init__()
         self.encoder, self.space = encoder, space
@@ -53,6 +55,7 @@ class Classifier(nn.Module):
         return images if self.space == "pixel" else self.encoder.normalise(images)
 
 
+@checked
 def classifier(
     network: Network,
     state: xr.Dataset,

@@ -25,6 +25,7 @@ from biorep.nn.loss import Forward
 from biorep.nn.schedule import Schedule
 from biorep.nn.training import Training
 from biorep.schema import label_names, labels_of, require_disjoint, require_splits, responses_of
+from biorep.words import checked
 
 #: Weights (class, neuroid), bias (class,), training report, warnings.
 Fit = tuple[np.ndarray, np.ndarray, dict[str, Any], list[str]]
@@ -246,6 +247,7 @@ def fitted_stimuli(representation: xr.Dataset) -> xr.Variable:
     return xr.Variable("fitted", stimuli, {"long_name": "stimuli that the readout was fitted to", "units": "1"})
 
 
+@checked
 def mean_loss(logits: Tensor, labels: Tensor, loss: Literal["cross-entropy", "squared-hinge"]) -> Tensor:
     """Return the mean loss of logits (sample, class): softmax cross-entropy, or ``sum_c max(0, 1 - t_c z_c)^2``."""
     if loss == "cross-entropy":

@@ -36,7 +36,9 @@ from biorep.errors import ConfigError, DataError
 from biorep.networks.base import flat_images
 from biorep.nn.encoder import Encoder
 from biorep.schema import check_finite, describe, require_disjoint, require_splits, responses_of
+from biorep.words import checked
 
+Competition = Literal["soft", "straight-through"]
 PARAMETERS = ("log_gain", "offset", "log_sharpness", "log_scale", "log_width", "shift")
 
 
@@ -51,7 +53,8 @@ class SurrogateEncoder(Encoder):
     competition : {"soft", "straight-through"}
     """
 
-    def __init__(self, weights: Tensor, parameters: dict[str, Tensor], competition: str):
+    @checked
+    def __init__(self, weights: Tensor, parameters: dict[str, Tensor], competition: Competition):
         super().__init__(weights.shape[1], weights.shape[0], input_norm=None, power=None)
         self.competition = competition
         self.register_buffer("weights", weights)
@@ -89,7 +92,7 @@ class Surrogate(Measure):
     apart: ClassVar[tuple[str, ...]] = ("log_gain", "offset", "fitted_stimulus_id")
 
     kind: Literal["surrogate"] = "surrogate"
-    competition: Literal["soft", "straight-through"] = setting(
+    competition: Competition = setting(
         "soft", description="straight-through: all spikes go to the winner, the gradient is that of the soft form"
     )
     steps: int = setting(600, ge=1, description="updates of the fit")

@@ -21,6 +21,7 @@ from biorep.context import RunContext
 from biorep.contracts import Network, Quantity
 from biorep.errors import ConfigError, DataError
 from biorep.schema import check_dataset, check_finite, describe, presentation_coords
+from biorep.words import checked
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +48,7 @@ class DifferentiableNetwork(Network, ABC):
         """Return the names of the layers, from the input on."""
         return self.module(state).layers()
 
+    @checked
     def encode(
         self,
         state: xr.Dataset,
@@ -119,8 +121,9 @@ def _batches(dataset: xr.Dataset, together: int | None) -> Sequence[torch.Tensor
     return torch.as_tensor(dataset["image"].values).split(encoder.equal_parts(dataset.sizes["presentation"], together))
 
 
+@checked
 def representation(
-    response: np.ndarray, dataset: xr.Dataset, *, quantity: str, kind: str, layer: str = "last"
+    response: np.ndarray, dataset: xr.Dataset, *, quantity: Quantity, kind: str, layer: str = "last"
 ) -> xr.Dataset:
     """Return responses, (presentation, neuroid) or (repeat, presentation, neuroid), as a representation.
 

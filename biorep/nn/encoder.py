@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import get_args
 
 import numpy as np
 import torch
@@ -15,10 +14,10 @@ from torch import Tensor, nn
 
 from biorep.contracts import Quantity
 from biorep.errors import DataError, choose
+from biorep.words import checked
 
 #: Images encoded at once; bounds the memory, changes nothing else.
 BATCH = 1000
-QUANTITIES = get_args(Quantity)
 
 
 class Encoder(nn.Module, ABC):
@@ -63,11 +62,13 @@ class Encoder(nn.Module, ABC):
         """Return the names of the layers, from the input on."""
         return ("hidden_1",)
 
+    @checked
     def values(self, rows: Tensor, layer: int, quantity: Quantity) -> Tensor:
         """Return currents or responses of a layer, counted from 0, for normalised rows, (presentation, neuroid)."""
         currents = self.preactivation(rows)
         return currents if quantity == "preactivation" else self.activation(currents)
 
+    @checked
     def response_of(self, images: Tensor, layer: str = "last", quantity: Quantity = "response") -> Tensor:
         """Return what a layer makes of images.
 
@@ -88,7 +89,6 @@ class Encoder(nn.Module, ABC):
         ConfigError
             If there is no such layer or quantity.
         """
-        choose(quantity, QUANTITIES, "quantity")
         names = self.layers()
         return self.values(self.normalise(images), names.index(layer_name(layer, names)), quantity)
 

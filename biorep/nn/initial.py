@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from biorep import rng
+from biorep.words import checked
 
 Init = Literal["normal", "uniform", "glorot", "orthogonal"]
 
 
+@checked
 def initialise(module: nn.Module, init: Init, *, gain: float, seed: int, name: str) -> None:
     """Draw the weights and biases of all linear and convolution layers, in place.
 

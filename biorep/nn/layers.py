@@ -17,6 +17,7 @@ from biorep.contracts import Quantity
 from biorep.nn.encoder import Encoder, rectified_power
 from biorep.nn.whitening import Whitening
 from biorep.schema import describe
+from biorep.words import checked
 
 Activation = Literal["relu", "tanh", "softplus"]
 #: What a layer of BatchNorm has learnt: name in the state -> attribute of torch's module, meaning.
@@ -28,6 +29,7 @@ NORM = {
 }
 
 
+@checked
 def activate(currents: Tensor, activation: Activation, power: float | None) -> Tensor:
     """Return ``max(0, h)^power``, ``tanh(h)`` or ``log(1 + exp(h))``."""
     if activation == "relu":
@@ -52,6 +54,7 @@ class Block(nn.Module):
         Of the flat responses.
     """
 
+    @checked
     def __init__(
         self,
         layer: nn.Linear | nn.Conv2d,
@@ -206,6 +209,7 @@ class FrozenLayers(Encoder):
         """Return the names of the hidden layers."""
         return self.hidden.names
 
+    @checked
     def values(self, rows: Tensor, layer: int, quantity: Quantity) -> Tensor:
         """Return currents or responses of a hidden layer, counted from 0, (presentation, neuroid).
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 
+from biorep.words import checked
 
+Optimiser = Literal["adam", "amsgrad", "sgd"]
+
+
+@checked
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast to train.
@@ -21,8 +27,7 @@ class Schedule:
         Learning rate in the first epoch.
     milestones : mapping of int to float
         Epoch (counted from 0) from which another learning rate holds.
-    optimiser : str
-        ``adam``, ``amsgrad`` or ``sgd``.
+    optimiser : {"adam", "amsgrad", "sgd"}
     momentum : float
         Of sgd.
     decay : float
@@ -36,7 +41,7 @@ class Schedule:
     batch_size: int
     rate: float
     milestones: Mapping[int, float]
-    optimiser: str = "adam"
+    optimiser: Optimiser = "adam"
     momentum: float = 0.9
     decay: float = 0.0
     fade: tuple[int, float] | None = None

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from biorep.config import Config, setting
+from biorep.words import checked
 
 Statistics = Literal["stored", "batch"]
 #: Added to the diagonal of the second moment, as published.
@@ -78,6 +79,7 @@ class Whitening(nn.Module):
         Of the evaluation; stored: what `store` was given.
     """
 
+    @checked
     def __init__(self, width: int, *, centred: bool = True, statistics: Statistics = "stored"):
         super().__init__()
         self.centred, self.statistics = centred, statistics

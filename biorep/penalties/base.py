@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from biorep.config import Config, setting
 from biorep.errors import ConfigError
 from biorep.nn.loss import Forward
+from biorep.words import checked
 
 
 class BasePenalty(Config, ABC):
@@ -53,7 +54,8 @@ class BasePenalty(Config, ABC):
         """Constrain the parameters after a step, counted from 1; nothing by default."""
 
 
-def hidden_layers(hidden: Sequence[Tensor], layers: str = "last") -> tuple[Tensor, ...]:
+@checked
+def hidden_layers(hidden: Sequence[Tensor], layers: Literal["last", "all"] = "last") -> tuple[Tensor, ...]:
     """Return the responses of the last hidden layer, or of all of them."""
     if not hidden:
         raise ConfigError("this penalty needs a network with a hidden layer")

@@ -14,14 +14,16 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from biorep.config import setting
-from biorep.errors import ConfigError, DataError, choose
+from biorep.errors import ConfigError, DataError
 from biorep.nn.loss import Forward
 from biorep.penalties.base import BasePenalty, hidden_layers
+from biorep.words import checked
 
 Mode = Literal["raw", "maxnorm"]
 Reduction = Literal["all", "pairs"]
 
 
+@checked
 def isometric_penalty(
     representation: Tensor,
     inputs: Tensor,
@@ -59,8 +61,6 @@ def isometric_penalty(
     ConfigError
         If an option is unknown, the scale is not positive, the options exclude each other, or the shapes do not fit.
     """
-    choose(mode, ("raw", "maxnorm"), "mode")
-    choose(reduction, ("all", "pairs"), "reduction")
     if not scale > 0:
         raise ConfigError(f"scale must be positive, got {scale}")
     if mode == "maxnorm" and reduction == "pairs":

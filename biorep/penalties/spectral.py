@@ -16,10 +16,11 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from biorep.config import setting
-from biorep.errors import ConfigError, choose
+from biorep.errors import ConfigError
 from biorep.nn.loss import Forward
 from biorep.nn.streaming import Layers, layer_covariances
 from biorep.penalties.base import BasePenalty, hidden_layers
+from biorep.words import checked
 
 #: Samples per dim below which the spectrum of a batch is far from that of the data, whatever the network does.
 ENOUGH = 10
@@ -27,6 +28,7 @@ ENOUGH = 10
 Target = Literal["anchored", "absolute"]
 
 
+@checked
 def spectral_penalty(
     activations: Tensor, basis: Tensor | None = None, *, alpha: float = 1.0, tau: int = 10, target: Target = "anchored"
 ) -> Tensor:
@@ -59,7 +61,6 @@ def spectral_penalty(
         If `tau` is not between 0 and D - 2, the target is unknown, the batch is too small for the anchor, or the basis
         is not that of as many neuroids.
     """
-    choose(target, ("anchored", "absolute"), "target")
     if not math.isfinite(alpha):
         raise ConfigError(f"alpha must be a number, got {alpha}")
     samples, width = activations.shape

@@ -18,11 +18,13 @@ from biorep.config import Config
 from biorep.robustness.gate import check_problem, logits_of
 from biorep.robustness.loss import gradient_and_logits
 from biorep.robustness.perturbation import Bounds, Loss, Model, Norm, unit_start
+from biorep.words import checked
 
 #: Images attacked at once; bounds the memory, changes nothing else.
 BATCH = 500
 
 
+@checked
 @dataclass(frozen=True)
 class Problem:
     """A classifier, and the images at which it is to be fooled.
@@ -67,6 +69,7 @@ class Problem:
         return (torch.arange(len(self.images)) if index is None else index).split(BATCH)
 
 
+@checked
 def random_starts(images: Tensor, norm: Norm, seed: int) -> Callable[[int], Tensor]:
     """Return the `start` of a `Problem`: each restart is drawn once, from a stream of its own."""
 
@@ -108,6 +111,7 @@ class Attack(Config, ABC):
         return []
 
 
+@checked
 def zero_gradients(problem: Problem, loss: Loss) -> list[str]:
     """Warn where an attack has no gradient to follow: robustness that is none."""
     zero = 0

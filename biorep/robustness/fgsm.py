@@ -11,8 +11,10 @@ from biorep.robustness.attack import Attack, Problem, zero_gradients
 from biorep.robustness.gate import check_call
 from biorep.robustness.loss import gradient_and_logits
 from biorep.robustness.perturbation import Bounds, Loss, Model, Norm, direction, per_image
+from biorep.words import checked
 
 
+@checked
 def fgsm(
     model: Model,
     images: Tensor,

@@ -6,26 +6,27 @@ A NaN compares as false with everything: without these checks it would pass for 
 from __future__ import annotations
 
 import math
-from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from biorep.errors import ConfigError, DataError, NumericalError, choose
+from biorep.errors import ConfigError, DataError, NumericalError
 from biorep.robustness.frozen import refuse_training
 from biorep.robustness.perturbation import Bounds, Loss, Model, Norm
+from biorep.words import checked
 
 
+@checked
 def check_call(
     model: Model,
     images: Tensor,
     labels: Tensor,
     *,
     epsilon: float | Tensor,
-    norm: str,
+    norm: Norm,
     bounds: Bounds,
-    loss: str,
+    loss: Loss,
 ) -> None:
     """Check what a plain attack is called with.
 
@@ -40,7 +41,6 @@ def check_call(
         If images are NaN or infinite.
     """
     check_problem(images, labels, norm=norm, bounds=bounds)
-    choose(loss, get_args(Loss), "loss")
     refuse_training(model)
     try:
         radii = torch.as_tensor(epsilon)
@@ -54,9 +54,9 @@ def check_call(
         raise ConfigError(f"epsilon must be one number, or one for each of {len(images)} images: {tuple(radii.shape)}")
 
 
-def check_problem(images: Tensor, labels: Tensor, *, norm: str, bounds: Bounds) -> None:
+@checked
+def check_problem(images: Tensor, labels: Tensor, *, norm: Norm, bounds: Bounds) -> None:
     """Check images, (presentation, ...), and labels, (presentation,); see `check_call`."""
-    choose(norm, get_args(Norm), "norm")
     for name, value in {"images": images, "labels": labels}.items():
         if not isinstance(value, Tensor):
             raise DataError(f"{name} must be a torch tensor, got {type(value).__name__}; torch.as_tensor makes one")

@@ -8,6 +8,7 @@ from torch import Tensor
 from biorep.errors import ConfigError, NumericalError
 from biorep.robustness.gate import logits_of
 from biorep.robustness.perturbation import Loss, Model
+from biorep.words import checked
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -18,6 +19,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     return own - others
 
 
+@checked
 def gradient_and_logits(model: Model, images: Tensor, labels: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
     """Return the gradient of the loss at the images (pointing to a larger loss) and the logits there.
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from biorep import rng
+from biorep.words import checked
 
 Norm = Literal["linf", "l2"]
 Loss = Literal["cross-entropy", "margin"]
@@ -18,11 +19,13 @@ Bounds = tuple[float, float]
 Model = Callable[[Tensor], Tensor]
 
 
+@checked
 def size(perturbation: Tensor, norm: Norm) -> Tensor:
     """Return the norm of each perturbation, (presentation, ...) to (presentation,)."""
     return perturbation.flatten(1).norm(p=torch.inf if norm == "linf" else 2, dim=1)
 
 
+@checked
 def direction(gradient: Tensor, norm: Norm) -> Tensor:
     """Return the steepest direction: the sign (L-inf), or the gradient over its length (L2); zero stays zero."""
     if norm == "linf":
@@ -33,6 +36,7 @@ def direction(gradient: Tensor, norm: Norm) -> Tensor:
     return (flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-12)).view_as(gradient)
 
 
+@checked
 def project(images: Tensor, centre: Tensor, epsilon: Tensor, norm: Norm, bounds: Bounds) -> Tensor:
     """Return images moved into the ball around `centre`, then into the box of allowed values.
 
@@ -60,6 +64,7 @@ def per_image(epsilon: float | Tensor, images: Tensor) -> Tensor:
     return value.expand(len(images)).reshape(-1, *[1] * (images.ndim - 1))
 
 
+@checked
 def unit_start(shape: tuple[int, ...], norm: Norm, seed: int, *names: str | int) -> Tensor:
     """Return random points of the unit ball, uniform, one per presentation; scale them by epsilon."""
     generator = rng.stream(seed, "start", norm, *names)

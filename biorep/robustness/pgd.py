@@ -13,8 +13,10 @@ from biorep.robustness.attack import Attack, Problem, zero_gradients
 from biorep.robustness.gate import check_call, check_start, is_positive, logits_of
 from biorep.robustness.loss import gradient_and_logits, margin
 from biorep.robustness.perturbation import Bounds, Loss, Model, Norm, direction, per_image, project
+from biorep.words import checked
 
 
+@checked
 def pgd(
     model: Model,
     images: Tensor,

@@ -7,14 +7,15 @@ window and weights cannot be compared with anything.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, cast
 
 import numpy as np
 import xarray as xr
 
-from biorep.errors import ConfigError, DataError, choose, whole
+from biorep.errors import ConfigError, DataError, whole
 from biorep.schema import check_finite, check_real, describe
 from biorep.tables import CONVENTIONS
+from biorep.words import checked
 
 Weight = Literal["1/rank", "none"]
 Negative = Literal["abs", "drop"]
@@ -22,6 +23,7 @@ Negative = Literal["abs", "drop"]
 SMALLEST_WINDOW = 20
 
 
+@checked
 @dataclass(frozen=True)
 class Convention:
     """Window (1-based ranks, both ends included), weights and policy for values that are not positive."""
@@ -40,6 +42,7 @@ HOLZHAUSEN_IMAGES = Convention(11, 500, "none", "abs")
 HOLZHAUSEN_NOISE = Convention(11, 100, "none", "abs")
 
 
+@checked
 def fit_powerlaw(
     spectrum: xr.Dataset,
     *,
@@ -93,10 +96,6 @@ def fit_powerlaw(
     given = [
         n for n, v in {"first": first, "last": last, "weight": weight, "negative": negative}.items() if v is not None
     ]
-    if weight is not None:
-        choose(weight, get_args(Weight), "weight")
-    if negative is not None:
-        choose(negative, get_args(Negative), "policy for values that are not positive")
     for name, value in {"first": first, "last": last}.items():
         if value is not None and not (name == "last" and isinstance(value, str) and value == "auto"):
             whole(value, name)

@@ -166,11 +166,11 @@ def test_what_is_no_spectrum_is_refused(values, error, message):
     ("wrong", "message"),
     [
         ({"weight": "1/rnk"}, "unknown weight '1/rnk'; did you mean '1/rank'"),
-        ({"negative": "Drop"}, "unknown policy .* 'Drop'; did you mean 'drop'"),
+        ({"negative": "Drop"}, "unknown negative 'Drop'; did you mean 'drop'"),
         ({"first": 0}, "first must be a whole number, at least 1, got 0"),
         ({"last": 99.9}, "last must be a whole number, at least 1, got 99.9"),
         ({"first": True}, "first must be a whole number"),
-        ({"last": "Auto"}, "last must be a whole number"),
+        ({"last": "Auto"}, "unknown last .Auto.; did you mean .auto."),
     ],
 )
 def test_wrong_words_and_ranks_are_refused(wrong, message):

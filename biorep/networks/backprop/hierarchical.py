@@ -22,6 +22,7 @@ from biorep.networks.backprop.backprop import Backprop
 from biorep.nn.initial import Init
 from biorep.nn.layers import Activation, Block, Hidden, Trainable
 from biorep.nn.loss import Part
+from biorep.words import checked
 
 #: A level: groups of names of classes, or each class by itself.
 Level = Literal["classes"] | tuple[tuple[str, ...], ...]
@@ -99,6 +100,7 @@ class Hierarchical(Backprop):
         return parts
 
 
+@checked
 def groups_of(level: Level, classes: Sequence[str], number: int) -> np.ndarray:
     """Return the group of each class, (class,) int64.
 

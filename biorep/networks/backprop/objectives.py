@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from biorep.config import Config, setting
 from biorep.nn.loss import CrossEntropy, Forward, Problem
 from biorep.robustness.perturbation import Norm, direction, per_image, project
+from biorep.words import checked
 
 
 class BaseObjective(Config, CrossEntropy):
@@ -126,6 +127,7 @@ class Trades(Ball):
         return {**super().terms(forward, images, problem), "loss_divergence": self.beta * apart}
 
 
+@checked
 def ascend(
     value: Callable[[Tensor], Tensor],
     start: Tensor,

@@ -38,6 +38,7 @@ from biorep.networks.brian.closed_form import bounds_report, distance_report, st
 from biorep.networks.brian.spiking import SpikingNetwork
 from biorep.networks.local.convergence import convergence
 from biorep.schema import check_dataset, describe
+from biorep.words import checked
 
 #: Images whose currents are computed at once; bounds the memory, changes nothing else.
 BATCH = 1000
@@ -236,6 +237,7 @@ class CompetingRates(SpikingNetwork):
         for first in range(0, len(images), BATCH):
             yield images[first : first + BATCH] @ matrix.T
 
+    @checked
     def encode(
         self,
         state: xr.Dataset,

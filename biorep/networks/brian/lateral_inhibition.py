@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from biorep.engines.presentation import Circuit
+from biorep.words import checked
 
 Inhibition = Literal["pool", "direct", "layer"]
 
@@ -30,6 +31,7 @@ INHIBITORY_MEMBRANE = """
     """
 
 
+@checked
 def received(kind: Inhibition, form: str) -> tuple[str, str, str]:
     """Return what an excitatory neuron needs to be inhibited.
 
@@ -57,6 +59,7 @@ def received(kind: Inhibition, form: str) -> tuple[str, str, str]:
     return form.format(g="gi"), "gi", ""
 
 
+@checked
 def connect(
     circuit: Circuit, excitatory: Any, kind: Inhibition, *, form: str, event: str, dt: float, record: bool
 ) -> None:

@@ -25,6 +25,7 @@ from biorep.networks.brian.ensemble import Member, ensemble
 from biorep.networks.brian.health import encoding_report
 from biorep.networks.brian.simulation import encoding_keys, feeder, side_by_side
 from biorep.schema import check_dataset, describe
+from biorep.words import checked
 
 
 class SpikingNetwork(BrianNetwork):
@@ -74,6 +75,7 @@ class SpikingNetwork(BrianNetwork):
         """
         return ensemble([Member(self, seed)], dataset, context=context)[0]
 
+    @checked
     def encode(
         self,
         state: xr.Dataset,
@@ -134,6 +136,7 @@ class SpikingNetwork(BrianNetwork):
         ).values()
         return result
 
+    @checked
     def encode_layers(
         self,
         state: xr.Dataset,

@@ -20,6 +20,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from biorep.words import checked
+
 DeltaMode = Literal["kth", "all-losers"]
 #: Smallest divisor of an update, so that a zero update stays zero.
 TINY = 1e-30
@@ -34,6 +36,7 @@ def bracket(weights: Tensor, p: float) -> Tensor:
     return weights.sign() * weights.abs().pow(p - 1)
 
 
+@checked
 @dataclass(frozen=True)
 class Rule:
     """Parameters of the rank rule; see `biorep.networks.local.krotov_hopfield.KrotovHopfield` for their meaning."""

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -29,6 +29,11 @@ class Config(BaseModel):
 
     Numbers are read leniently, because YAML calls ``1e-3`` a string. Use `setting` for fields whose hash rules
     differ from the default ("hashed, always").
+
+    Raises
+    ------
+    ConfigError
+        With every mistake among the values, see `validate`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
@@ -40,6 +45,18 @@ class Config(BaseModel):
     code: ClassVar[str] = ""
     #: Files of data that a user's class reads, beside its own file: their contents belong to its code.
     files: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, /, **values: Any):
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _mistakes(error, Source(values, type(self).__name__)) from None
+
+    # Or pydantic would call it for settings inside settings too, whose mistakes need the place of the outer ones.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise ConfigError(f"settings are frozen: make another {type(self).__name__} with {name}={value!r}")
 
     @model_validator(mode="wrap")
     @classmethod
@@ -149,9 +166,17 @@ def _truths(cls: type[Config], data: Mapping[Any, Any]) -> Iterator[InitErrorDet
     """Yield errors for true and false where numbers or words are asked for: pydantic takes them for 1 and 0."""
     text = "it must be a number or a word, not true or false (YAML reads yes, no, on, off so, unless they are quoted)"
     for name, value in data.items():
-        field, values = cls.model_fields.get(name), value if isinstance(value, list | tuple) else [value]
-        if field is not None and any(isinstance(one, bool) for one in values) and not _takes_truth(field.annotation):
+        field = cls.model_fields.get(name)
+        if field is None or _takes_truth(field.annotation):
+            continue
+        # Of a mapping inside, the settings that it describes look at their own values.
+        table = isinstance(value, Mapping) and get_origin(field.annotation) is dict
+        if any(map(_holds_truth, [*value, *value.values()] if table else [value])):
             yield InitErrorDetails(type=PydanticCustomError("truth", text), loc=(name,), input=value)
+
+
+def _holds_truth(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_holds_truth, value)))
 
 
 def _takes_truth(annotation: Any) -> bool:
@@ -199,4 +224,9 @@ def validate[C: "Config"](model: type[C], source: Source) -> C:
     try:
         return model.model_validate(source.data)
     except ValidationError as error:
-        raise ConfigError("\n".join(explain(item, source) for item in error.errors())) from None
+        raise _mistakes(error, source) from None
+
+
+def _mistakes(error: ValidationError, source: Source) -> ConfigError:
+    """Return one error about all mistakes of a document, a line for each."""
+    return ConfigError("\n".join(explain(item, source) for item in error.errors()))

@@ -49,6 +49,9 @@ class RunContext:
     progress: bool = False
     log: Path | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", str(self.device))  # torch's own devices are as good
+
     def torch_device(self) -> str:
         """Return the resolved torch device; raise `ConfigError` if it is not there."""
         return resolve_device(self.device)

@@ -37,6 +37,8 @@ def explain(item: Mapping[str, Any], source: Source) -> str:
         return f"{where}: {dotted or 'the document'}: {about['error']}"
     hint = did_you_mean(item["input"], re.findall("'([^']*)'", about["expected"])) if "expected" in about else ""
     message = item["msg"][0].lower() + item["msg"][1:]
+    if item["type"] == "string_type" and item["input"] is not None:
+        message += ": put it in quotes"
     for word, plain in WORDS.items():
         message = message.replace(word, plain)
     return f"{where}: '{dotted}' is {_short(item['input'])}, but {message}{hint}"

@@ -16,12 +16,23 @@ import numpy as np
 from biorep.errors import ConfigError
 
 
-def stream_seed(seed: int, *names: str | int) -> int:
-    """Return the 64-bit seed of the stream ``(seed, *names)``: the first 8 bytes of its SHA-256."""
+def check_seed(seed: object) -> int:
+    """Return a seed as a built-in integer of any size.
+
+    Raises
+    ------
+    ConfigError
+        If it is no whole number, or negative.
+    """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ConfigError(f"seed must be a non-negative integer, got {seed!r}")
+    return int(seed)
+
+
+def stream_seed(seed: int, *names: str | int) -> int:
+    """Return the 64-bit seed of the stream ``(seed, *names)``: the first 8 bytes of its SHA-256."""
     plain = [name if isinstance(name, str) else operator.index(name) for name in names]
-    label = json.dumps([int(seed), *plain])
+    label = json.dumps([check_seed(seed), *plain])
     return int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "little")
 
 

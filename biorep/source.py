@@ -50,6 +50,18 @@ class Source:
         return Source(data, self.name, {**kept, path: where, exact: where, **added})
 
 
+class Loader(yaml.SafeLoader):
+    """Keys are words, as they are written: else ``on``, ``010`` and ``2026-01-01`` would be true, 8 and a date."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping whose keys are text."""
+        self.flatten_mapping(node)  # first, because `<<` is no word
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> Source:
     """Read a YAML mapping.
 
@@ -69,10 +81,10 @@ def parse_yaml(text: str, name: str) -> Source:
     """Parse a YAML mapping from a string; see `read_yaml`."""
     lines: dict[KeyPath, str] = {}
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=Loader)
         if node is not None:
             _note_lines(node, (), lines, name)
-        data = yaml.safe_load(text) if node is not None else {}
+        data = yaml.load(text, Loader) if node is not None else {}
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -116,7 +128,7 @@ def parse_override(text: str) -> tuple[KeyPath, Any]:
     if not sign or not key.strip():
         raise ConfigError(f"--set {text!r}: expected key=value, for example --set network.units=500")
     try:
-        parsed = yaml.safe_load(value)
+        parsed = yaml.load(value, Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"--set {text!r}: the value is not valid YAML") from error
     return tuple(key.strip().split(".")), parsed

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from pydantic import ValidationError
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 import biorep
 from biorep import config
+from biorep.bridge import Readout
 from biorep.config import Config, digest, plain, setting, validate
 from biorep.errors import ConfigError
+from biorep.robustness import Robustness
 from biorep.source import parse_override, parse_yaml, read_yaml, set_path
 
 
@@ -114,7 +117,7 @@ def test_integers_for_float_fields_do_not_change_the_hash():
 
 def test_configurations_are_frozen():
     outer = Outer(units=1)
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(ConfigError, match="^settings are frozen: make another Outer with units=2$"):
         outer.units = 2
 
 
@@ -435,9 +438,10 @@ class Numbers(Config):
     label: str = "a"
     flag: bool = False
     either: int | bool = 0
+    steps: dict[int, float] = setting({})
 
 
-@pytest.mark.parametrize("text", ["count: yes", "rate: on", "sizes: [2, true]", "label: no"])
+@pytest.mark.parametrize("text", ["count: yes", "rate: on", "sizes: [2, true]", "label: no", "steps: {1: on}"])
 def test_truth_values_are_no_numbers_and_no_words(text):
     with pytest.raises(ConfigError, match=r"n.yaml:1: '\w+' is .*, but it must be a number or a word, not true or fal"):
         validate(Numbers, parse_yaml(text, "n.yaml"))
@@ -446,3 +450,50 @@ def test_truth_values_are_no_numbers_and_no_words(text):
 def test_truth_values_where_they_are_asked_for():
     found = validate(Numbers, parse_yaml("flag: yes\neither: true", "n.yaml"))
     assert (found.flag, found.either) == (True, True)
+
+
+# ------------------------------------------------------------------------------------- settings made in Python
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Robustness(linf=0.1), "Robustness: 'linf' is 0.1, but input should be a list"),
+        (lambda: Robustness(attacks="fgsm"), "Robustness: 'attacks' is 'fgsm', but input should be a list"),
+        (lambda: Readout(source="vote"), "Readout: 'source' is 'vote', but input should be .*'assignment' or 'prop"),
+        (lambda: Readout(optimizer="adam"), "Readout: unknown key 'optimizer' .*; did you mean 'optimiser'. Allowed"),
+        (lambda: Readout(penalty=float("nan")), "Readout: 'penalty' is nan, but input should be a finite number"),
+        (lambda: Readout(milestones={True: 0.1}), "Readout: 'milestones' is {True: 0.1}, but it must be a number"),
+        (lambda: biorep.network("mlp", hidden=3), "mlp: 'hidden' is 3, but input should be a list"),
+        (lambda: biorep.network("mlp", penalties="l2"), "mlp: 'penalties' is 'l2', but input should be a list"),
+        (lambda: Outer(units=1, inner={"rte": 2}), "Outer: unknown key 'inner.rte' .*; did you mean 'rate'. Allowed"),
+        (lambda: Outer(), "Outer: key 'units' is missing"),
+    ],
+)
+def test_a_wrong_value_in_python_is_an_error_of_biorep(make, message):
+    with pytest.raises(ConfigError, match=f"^{message}") as caught:
+        make()
+    assert "pydantic" not in str(caught.value)
+
+
+def test_inner_settings_are_named_by_their_place_also_where_they_are_settings():
+    assert Outer(units=1, inner=Inner(rate=3)).inner.rate == 3.0
+    with pytest.raises(ConfigError, match=r"^o.yaml:2: 'inner.rate' is -1, but input should be greater than 0$"):
+        validate(Outer, parse_yaml("units: 1\ninner: {rate: -1}", "o.yaml"))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.from_regex(r"[A-Za-z0-9.~+][A-Za-z0-9.+-]{0,9}", fullmatch=True))
+@example("on")
+@example("no")
+@example("null")
+@example("~")
+@example("010")
+@example("1e3")
+@example(".inf")
+@example("2026-01-01")
+def test_keys_are_words_as_they_are_written(word):
+    source = parse_yaml(f"base: &base {{{word}: 1}}\n{word}: 2\nmore: {{<<: *base, x: 3}}", "k.yaml")
+    assert source.data == {"base": {word: 1}, word: 2, "more": {word: 1, "x": 3}}
+    assert source.where((word,)) == "k.yaml:2"
+    assert parse_override(f"cases={{{word}: 1}}") == (("cases",), {word: 1})

@@ -85,14 +85,16 @@ def find(name: str | Path) -> Path:
 def read(name: str | Path, overrides: Sequence[str] = (), *, shrunk: bool = False) -> Plan:
     """Read a recipe or a plan, a file or a published model, and expand it.
 
-    The overrides are ``key=value``; in a plan, keys under ``recipe``, ``cases``, ``grid`` and ``zip`` change the plan,
-    all others every run. Before them, `shrunk` applies the keys under ``shrunk``, which make the file run in seconds.
+    The overrides are ``key=value``, one or several; in a plan, keys under ``recipe``, ``cases``, ``grid`` and ``zip``
+    change the plan, all others every run. Before them, `shrunk` applies the keys under ``shrunk``, which make the file
+    run in seconds.
 
     Raises
     ------
     ConfigError
         With file, line and key path of every mistake.
     """
+    overrides = [overrides] if isinstance(overrides, str) else overrides
     path = find(name)
     source = read_yaml(path)
     command = (str(name), *(["--shrunk"] if shrunk else []), *(["--set", *overrides] if overrides else []))
@@ -303,7 +305,7 @@ def _labels(values: list[Any]) -> list[Any]:
             return numbers
     except (TypeError, ValueError):
         pass
-    return [value if isinstance(value, str) else json.dumps(value) for value in values]
+    return [value if isinstance(value, str) else json.dumps(value, default=str) for value in values]
 
 
 #: Names that the results use themselves.

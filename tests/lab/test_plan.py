@@ -48,6 +48,17 @@ def test_the_file_s_name_serves_if_there_is_none(write):
     assert read(write(RECIPE.replace("name: small\n", ""), "other.yaml")).name == "other"
 
 
+def test_overrides_may_be_one_word(write):
+    path = write("name: a\ndataset: {name: digits}\nnetwork: {kind: pixels}\n", "r.yaml")
+    assert read(path, "seed=7").runs[0].recipe.seed == 7
+
+
+def test_labels_of_cases_are_what_is_written(write):
+    cases = "cases: {on: {seed: 1}, 010: {seed: 2}, 2026-01-01: {seed: 3}}\n"
+    runs = read(write(PLAN.split("cases:")[0] + cases)).runs
+    assert [run.coordinates["model"] for run in runs] == ["on", "010", "2026-01-01"]
+
+
 def test_cases_and_grid_are_multiplied(write):
     plan = read(write(PLAN))
     assert plan.dims == ["model", "seed"]

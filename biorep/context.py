@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from biorep.errors import ConfigError
 from biorep.progress import Meter
 
@@ -103,11 +105,46 @@ def resolve_device(device: str) -> str:
 
 
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one thread while the block runs, and as torch does unasked: results depend on both.
+def as_usual() -> Iterator[None]:
+    """Compute with numpy and torch as they are when they are loaded, whatever the session has set.
 
-    Of the number of threads the last digits, of `autocast` and the default type more. None of it is in a key.
+    Default type and device and `autocast` of torch, and what numpy does about overflow, change or break what is
+    computed, and none of it is in a key.
     """
+    torch = sys.modules.get("torch")  # what is not loaded has not been set
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(np.errstate(all="warn", under="ignore"))
+        if torch is not None:
+            for device in ("cpu", "cuda"):
+                if torch.is_autocast_enabled(device):
+                    stack.enter_context(torch.autocast(device, enabled=False))
+            if torch.get_default_dtype() != torch.float32:
+                stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+                torch.set_default_dtype(torch.float32)
+            if torch.get_default_device().type != "cpu":
+                stack.enter_context(torch.device("cpu"))
+        yield
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """As `as_usual`, with gradients, and torch's global random stream is afterwards where it was.
+
+    For what learns, encodes or attacks: making a layer draws from that stream, though biorep draws from its own.
+    """
+    torch = sys.modules.get("torch")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(as_usual())
+        if torch is not None:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            stack.callback(torch.set_rng_state, torch.get_rng_state())
+        yield
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread while the block runs, and `undisturbed`: results depend on both, on threads in rounding."""
     from threadpoolctl import threadpool_limits
 
     before = {name: os.environ.get(name) for name in ONE_THREAD}
@@ -115,16 +152,9 @@ def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads() if torch is not None else None
     os.environ.update(ONE_THREAD)  # for libraries that are loaded later
     try:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(threadpool_limits(1))
-            if torch is not None:
-                torch.set_num_threads(1)
-                stack.callback(torch.set_default_dtype, torch.get_default_dtype())
-                torch.set_default_dtype(torch.float32)
-                for device in ("cpu", "cuda"):
-                    stack.enter_context(torch.autocast(device, enabled=False))
-                stack.enter_context(torch.inference_mode(False))
-                stack.enter_context(torch.enable_grad())
+        if torch is not None:
+            torch.set_num_threads(1)
+        with threadpool_limits(1), undisturbed():
             yield
     finally:
         if torch is not None:

@@ -10,6 +10,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from biorep.bridge.surrogate import surrogate_module
+from biorep.context import undisturbed
 from biorep.contracts import Network
 from biorep.errors import ConfigError, DataError
 from biorep.networks.base import DifferentiableNetwork
@@ -56,6 +57,7 @@ class Classifier(nn.Module):
 
 
 @checked
+@undisturbed()
 def classifier(
     network: Network,
     state: xr.Dataset,

@@ -17,7 +17,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from biorep.config import setting
-from biorep.context import RunContext
+from biorep.context import RunContext, undisturbed
 from biorep.contracts import FITTING, Code, Column, Given, Images, Measure, Need, Recipe, State
 from biorep.errors import ConfigError, DataError
 from biorep.networks.base import readout_dataset, set_report
@@ -115,6 +115,7 @@ class Readout(Measure):
         """Return the accuracy on test images."""
         return {"accuracy": float(result["test_accuracy"])}
 
+    @undisturbed()
     def fit(self, representation: xr.Dataset, *, seed: int = 0, context: RunContext | None = None) -> xr.Dataset:
         """Fit the readout to a representation of the training set.
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from biorep import rng
 from biorep.bridge.readout import predict
 from biorep.config import setting
-from biorep.context import RunContext
+from biorep.context import RunContext, undisturbed
 from biorep.contracts import FITTING, Code, Frozen, Given, Images, Measure, Need, Network, Recipe, Result
 from biorep.errors import ConfigError, DataError
 from biorep.networks.base import flat_images
@@ -127,6 +127,7 @@ class Surrogate(Measure):
         )
         return fitted.merge(found, combine_attrs="override")
 
+    @undisturbed()
     def fit(
         self,
         network: Network,
@@ -203,6 +204,7 @@ class Surrogate(Measure):
         return smooth
 
 
+@undisturbed()
 def surrogate_module(state: xr.Dataset, surrogate: xr.Dataset) -> SurrogateEncoder:
     """Return the fitted surrogate as a frozen module: pixels (presentation, ...) to expected counts."""
     weights = torch.as_tensor(state["weights"].values, dtype=torch.float32)
@@ -213,6 +215,7 @@ def surrogate_module(state: xr.Dataset, surrogate: xr.Dataset) -> SurrogateEncod
     return encoder.requires_grad_(False)
 
 
+@undisturbed()
 def fidelity(
     state: xr.Dataset, surrogate: xr.Dataset, readout: xr.Dataset, representation: xr.Dataset, dataset: xr.Dataset
 ) -> xr.Dataset:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from biorep.config import setting
-from biorep.context import RunContext
+from biorep.context import RunContext, undisturbed
 from biorep.contracts import Network, Quantity
 from biorep.errors import ConfigError, DataError
 from biorep.schema import check_dataset, check_finite, describe, presentation_coords
@@ -49,6 +49,7 @@ class DifferentiableNetwork(Network, ABC):
         return self.module(state).layers()
 
     @checked
+    @undisturbed()
     def encode(
         self,
         state: xr.Dataset,

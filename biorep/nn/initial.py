@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from biorep import rng
+from biorep.context import as_usual
 from biorep.words import checked
 
 Init = Literal["normal", "uniform", "glorot", "orthogonal"]
 
 
 @checked
+@as_usual()
 def initialise(module: nn.Module, init: Init, *, gain: float, seed: int, name: str) -> None:
     """Draw the weights and biases of all linear and convolution layers, in place.
 

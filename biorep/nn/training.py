@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from biorep import rng
 from biorep.checkpoint import Checkpoint, identity
-from biorep.context import RunContext
+from biorep.context import RunContext, undisturbed
 from biorep.errors import NumericalError
 from biorep.nn.loss import CrossEntropy, Forward, Objective, Part, Penalty, Problem, trace
 from biorep.nn.schedule import Schedule
@@ -87,6 +87,7 @@ class Training:
         if self.objective.moves_images:
             self.images, self.ready = self.inputs, self.preprocess or _same
 
+    @undisturbed()
     def run(self, context: RunContext | None = None) -> dict[str, list[float]]:
         """Train, from the last checkpoint on if there is one.
 

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from biorep.config import setting
+from biorep.context import as_usual
 from biorep.errors import ConfigError
 from biorep.nn.loss import Forward
 from biorep.penalties.base import BasePenalty
 
 
+@as_usual()
 def input_gradient_penalty(logits: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
     """Return the mean over samples of the squared norm of the gradient of each sample's cross-entropy.
 

@@ -14,6 +14,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from biorep.config import setting
+from biorep.context import as_usual
 from biorep.errors import ConfigError, DataError
 from biorep.nn.loss import Forward
 from biorep.penalties.base import BasePenalty, hidden_layers
@@ -24,6 +25,7 @@ Reduction = Literal["all", "pairs"]
 
 
 @checked
+@as_usual()
 def isometric_penalty(
     representation: Tensor,
     inputs: Tensor,

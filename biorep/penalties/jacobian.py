@@ -13,11 +13,13 @@ from pydantic import field_validator, model_validator
 from torch import Tensor
 
 from biorep.config import setting
+from biorep.context import as_usual
 from biorep.errors import ConfigError
 from biorep.nn.loss import Forward, trace
 from biorep.penalties.base import BasePenalty, hidden_layers, matrices
 
 
+@as_usual()
 def jacobian_penalty(
     outputs: Tensor, inputs: Tensor, *, n_proj: int = 1, generator: torch.Generator | None = None
 ) -> Tensor:
@@ -63,6 +65,7 @@ def jacobian_penalty(
     return scale * total / (2 * samples)
 
 
+@as_usual()
 def holzhausen_jacobian_penalty(
     outputs: Tensor, inputs: Tensor, *, n_proj: int = 3, generator: torch.Generator | None = None
 ) -> Tensor:

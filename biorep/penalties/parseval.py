@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from biorep.config import setting
+from biorep.context import as_usual
 from biorep.nn.loss import Forward
 from biorep.penalties.base import BasePenalty, matrices, smaller_gram
 
 
+@as_usual()
 def parseval_penalty(weights: Sequence[Tensor]) -> Tensor:
     """Return the sum of ``||W W^T - I||_F^2``, on the smaller side of each matrix.
 

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from biorep.config import setting
+from biorep.context import as_usual
 from biorep.errors import ConfigError
 from biorep.nn.loss import Forward
 from biorep.penalties.base import BasePenalty, matrices
 
 
+@as_usual()
 def bound_singular_values(weights: Sequence[Tensor], *, bound: float = 0.05) -> None:
     """Clamp all singular values into [1 / (1 + bound), 1 + bound], in place.
 

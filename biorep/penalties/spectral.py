@@ -16,6 +16,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from biorep.config import setting
+from biorep.context import as_usual
 from biorep.errors import ConfigError
 from biorep.nn.loss import Forward
 from biorep.nn.streaming import Layers, layer_covariances
@@ -29,6 +30,7 @@ Target = Literal["anchored", "absolute"]
 
 
 @checked
+@as_usual()
 def spectral_penalty(
     activations: Tensor, basis: Tensor | None = None, *, alpha: float = 1.0, tau: int = 10, target: Target = "anchored"
 ) -> Tensor:

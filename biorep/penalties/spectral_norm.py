@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from biorep import rng
 from biorep.config import setting
+from biorep.context import as_usual
 from biorep.errors import ConfigError
 from biorep.nn.loss import Forward
 from biorep.penalties.base import BasePenalty, matrices
@@ -19,6 +20,7 @@ from biorep.penalties.base import BasePenalty, matrices
 SMALL = 64
 
 
+@as_usual()
 def spectral_norm_penalty(
     weights: Sequence[Tensor], *, iterations: int = 30, starts: Sequence[Tensor] | None = None
 ) -> Tensor:

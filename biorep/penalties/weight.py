@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from biorep.config import setting
+from biorep.context import as_usual
 from biorep.nn.loss import Forward
 from biorep.penalties.base import BasePenalty
 
 
+@as_usual()
 def weight_penalty(module: nn.Module) -> Tensor:
     """Return the sum of squares of all parameters, biases and output layer included (Holzhausen et al. 2024)."""
     return torch.stack([parameter.square().sum() for parameter in module.parameters()]).sum()

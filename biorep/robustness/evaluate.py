@@ -14,7 +14,7 @@ import xarray as xr
 from torch import Tensor
 
 from biorep import rng, tables
-from biorep.context import RunContext
+from biorep.context import RunContext, undisturbed
 from biorep.errors import ConfigError, DataError, whole
 from biorep.robustness.attack import Attack, Problem, random_starts
 from biorep.robustness.critical import LeastNorms, Move, least_norms, tolerances
@@ -35,6 +35,7 @@ INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 NOISE = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 
+@undisturbed()
 def evaluate(
     model: Model,
     dataset: xr.Dataset,

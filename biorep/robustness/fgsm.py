@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from biorep.config import setting
+from biorep.context import undisturbed
 from biorep.robustness.attack import Attack, Problem, zero_gradients
 from biorep.robustness.gate import check_call
 from biorep.robustness.loss import gradient_and_logits
@@ -15,6 +16,7 @@ from biorep.words import checked
 
 
 @checked
+@undisturbed()
 def fgsm(
     model: Model,
     images: Tensor,

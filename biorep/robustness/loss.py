@@ -30,6 +30,8 @@ def gradient_and_logits(model: Model, images: Tensor, labels: Tensor, loss: Loss
     NumericalError
         If logits or gradient are NaN.
     """
+    # What was made in `inference_mode` takes part in no gradient, a copy does.
+    images, labels = (given.clone() if given.is_inference() else given for given in (images, labels))
     with torch.enable_grad():
         point = images.detach().requires_grad_(True)
         logits = logits_of(model, point, labels)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from biorep.config import setting
+from biorep.context import undisturbed
 from biorep.errors import ConfigError, whole
 from biorep.robustness.attack import Attack, Problem, zero_gradients
 from biorep.robustness.gate import check_call, check_start, is_positive, logits_of
@@ -17,6 +18,7 @@ from biorep.words import checked
 
 
 @checked
+@undisturbed()
 def pgd(
     model: Model,
     images: Tensor,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from biorep import rng
 from biorep.config import setting
-from biorep.context import RunContext
+from biorep.context import RunContext, undisturbed
 from biorep.contracts import Drawing, Rows
 from biorep.errors import ConfigError, DataError
 from biorep.networks.backprop.objectives import BaseObjective, PlainObjective
@@ -159,6 +159,7 @@ class Backprop(DifferentiableNetwork):
         """Return the classifiers that are trained in turn: the whole module."""
         return [Part("", module)]
 
+    @undisturbed()
     def fit(
         self, dataset: xr.Dataset, *, seed: int, context: RunContext | None = None, validation: xr.Dataset | None = None
     ) -> xr.Dataset:
@@ -272,6 +273,7 @@ class Backprop(DifferentiableNetwork):
             together=self.batch_size if self.depends_on_batch else None,
         )
 
+    @undisturbed()
     def module(self, state: xr.Dataset) -> Encoder:
         """Return the frozen hidden layers as a torch module."""
         shape = tuple(int(size) for size in np.atleast_1d(state.attrs["image_shape"]))

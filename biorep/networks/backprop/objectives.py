@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from biorep.config import Config, setting
+from biorep.context import undisturbed
 from biorep.nn.loss import CrossEntropy, Forward, Problem
 from biorep.robustness.perturbation import Norm, direction, per_image, project
 from biorep.words import checked
@@ -128,6 +129,7 @@ class Trades(Ball):
 
 
 @checked
+@undisturbed()
 def ascend(
     value: Callable[[Tensor], Tensor],
     start: Tensor,

@@ -11,7 +11,7 @@ import xarray as xr
 
 from biorep import rng
 from biorep.config import setting
-from biorep.context import RunContext
+from biorep.context import RunContext, undisturbed
 from biorep.networks.base import DifferentiableNetwork, flat_images, image_shape, set_report
 from biorep.nn.encoder import Encoder, LinearEncoder
 from biorep.schema import describe
@@ -44,6 +44,7 @@ class RandomFeatures(DifferentiableNetwork):
         set_report(state, {}, [])
         return state
 
+    @undisturbed()
     def module(self, state: xr.Dataset) -> Encoder:
         """Return the features as a torch module."""
         return LinearEncoder(torch.as_tensor(state["weights"].values), input_norm=self.input_norm, power=self.power)

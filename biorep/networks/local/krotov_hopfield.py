@@ -31,7 +31,7 @@ from torch import Tensor
 from biorep import rng
 from biorep.checkpoint import Checkpoint, identity
 from biorep.config import setting
-from biorep.context import RunContext
+from biorep.context import RunContext, undisturbed
 from biorep.contracts import Column, Drawing, Rows
 from biorep.errors import ConfigError, NumericalError
 from biorep.networks.base import DifferentiableNetwork, flat_images, image_shape, report_of, set_report
@@ -95,6 +95,7 @@ class KrotovHopfield(DifferentiableNetwork):
         """Return the learning rate of an epoch, counted from 0."""
         return self.learning_rate * (1 - epoch / self.epochs) if self.schedule == "linear" else self.learning_rate
 
+    @undisturbed()
     def fit(self, dataset: xr.Dataset, *, seed: int, context: RunContext | None = None) -> xr.Dataset:
         """Learn without labels.
 
@@ -142,6 +143,7 @@ class KrotovHopfield(DifferentiableNetwork):
         checkpoint.remove()
         return state
 
+    @undisturbed()
     def module(self, state: xr.Dataset) -> Encoder:
         """Return the frozen layer as a torch module."""
         weights = torch.as_tensor(state["weights"].values)

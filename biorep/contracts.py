@@ -229,6 +229,9 @@ class Network(Config, ABC):
     slow_to_encode: ClassVar[bool] = False
     #: Whether its runs are executed in processes of their own.
     own_process: ClassVar[bool] = False
+    #: Settings that the frozen network answers by, beside its arrays (those of base classes are added): the state of a
+    #: network with others is refused.
+    answers_by: ClassVar[tuple[str, ...]] = ()
     #: Numbers of each training, see `numbers`.
     columns: ClassVar[tuple[Column, ...]] = ()
     #: Who described the network.

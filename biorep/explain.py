@@ -34,7 +34,7 @@ def explain(item: Mapping[str, Any], source: Source) -> str:
     if item["type"] == "missing":
         return f"{where}: key '{dotted}' is missing: {about['wanted']}".rstrip(": ") + "."
     if item["type"] in ("value_error", "table_error"):
-        return f"{where}: {dotted or 'the document'}: {about['error']}"
+        return ": ".join(part for part in (where, dotted, str(about["error"])) if part)
     hint = did_you_mean(item["input"], re.findall("'([^']*)'", about["expected"])) if "expected" in about else ""
     message = item["msg"][0].lower() + item["msg"][1:]
     if item["type"] == "string_type" and item["input"] is not None:

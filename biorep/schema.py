@@ -8,7 +8,7 @@ mixed unnoticed, not even by concatenating datasets.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -201,8 +201,64 @@ def require_variables(
     return data
 
 
+def learnt_array(
+    state: xr.Dataset, name: str, dims: tuple[str, ...], shape: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """Return an array of a state or a readout, float32, with its dims in order.
+
+    Raises
+    ------
+    DataError
+        If it is missing, or has other dims or another shape.
+    NumericalError
+        If a value is NaN or infinite.
+    """
+    require_variables(state, {name: ()}, "the arrays that were learnt")
+    array = state[name]
+    if set(array.dims) != set(dims):
+        raise DataError(f"'{name}' must have the dims {dims}, got {array.dims}")
+    values = np.asarray(array.transpose(*dims).values, dtype=np.float32, order="C")
+    if shape is not None and values.shape != shape:
+        raise DataError(f"'{name}' is {values.shape}, and this network has {shape}: the state is of another network")
+    check_finite(values, name)
+    return values
+
+
+def in_order[T: (xr.Dataset, xr.DataArray)](data: T, wanted: np.ndarray) -> T:
+    """Return data with its neuroids in the order of the wanted `neuroid_id`; as it is if they have no names.
+
+    Raises
+    ------
+    DataError
+        If they are not the same neuroids.
+    """
+    if "neuroid_id" not in data.coords or np.array_equal(data["neuroid_id"], wanted):
+        return data
+    place = {name: index for index, name in enumerate(data["neuroid_id"].values.tolist())}
+    names = np.asarray(wanted).tolist()
+    if len(place) != data.sizes["neuroid"] or sorted(map(str, place)) != sorted(map(str, names)):
+        raise DataError("these are other neuroids than those that are read: see `neuroid_id`")
+    return data.isel(neuroid=[place[name] for name in names])
+
+
+def labels_among(data: xr.Dataset, classes: Sequence[str]) -> np.ndarray:
+    """Return the labels of a dataset or a representation as places among classes: they are matched by name.
+
+    Raises
+    ------
+    DataError
+        If there are no labels, or one is of a class that is not there.
+    """
+    labels, names = labels_of(data), label_names(data)
+    if unknown := sorted({names[label] for label in np.unique(labels)} - set(classes)):
+        raise DataError(f"there is no class '{unknown[0]}' among those that were learnt: {', '.join(classes)}")
+    place = np.array([classes.index(name) if name in classes else -1 for name in names])
+    return np.asarray(place[labels])
+
+
 def require_splits(data: xr.Dataset, allowed: Collection[str], purpose: str) -> None:
     """Raise `SplitError` unless every presentation belongs to one of the allowed splits."""
+    require_variables(data, {"split": ("presentation",)}, f"{purpose} needs to know which split images belong to")
     splits = data["split"].values.astype(str)
     wrong = set(splits.tolist()) - set(allowed)
     if wrong:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,13 +10,14 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from biorep.bridge.readout import arrays_of
 from biorep.bridge.surrogate import surrogate_module
 from biorep.context import undisturbed
 from biorep.contracts import Network
 from biorep.errors import ConfigError, DataError
-from biorep.networks.base import DifferentiableNetwork
+from biorep.networks.base import DifferentiableNetwork, check_same_state, state_digest
 from biorep.nn.encoder import Encoder
-from biorep.schema import check_finite
+from biorep.schema import check_finite, in_order
 from biorep.words import checked
 
 Space = Literal["pixel", "normalised"]
@@ -32,12 +34,21 @@ class Classifier(nn.Module):
     space : {"pixel", "normalised"}
         What `forward` takes: images, (presentation, ...), or rows that are normalised already. Holzhausen et
         al. (2024) attack the latter, so that their epsilons are in units of the unit-norm images.
+    class_names : sequence of str, optional
+        Of the logits; labels of a dataset with other places for them are matched by name.
     """
 
     @checked
-    def __init__(self, encoder: Encoder, weights: Tensor, bias: Tensor, space: Space = "pixel"):
+    def __init__(
+        self,
+        encoder: Encoder,
+        weights: Tensor,
+        bias: Tensor,
+        space: Space = "pixel",
+        class_names: Sequence[str] | None = None,
+    ):
         super().__init__()
-        self.encoder, self.space = encoder, space
+        self.encoder, self.space, self.class_names = encoder, space, class_names
         self.register_buffer("weights", weights)
         self.register_buffer("bias", bias)
         self.weights: Tensor
@@ -90,19 +101,23 @@ def classifier(
     ConfigError
         If the network gives no gradients.
     DataError
-        If the readout belongs to a network of another width, or was fitted to another layer or quantity.
+        If the readout belongs to a network of another width, to another state or to other neuroids (they are matched by
+        `neuroid_id`), was fitted to another layer or quantity, or its classes have no names.
     NumericalError
         If a weight is NaN or infinite.
     """
+    if not isinstance(network, Network):
+        raise ConfigError(f"needs a network of biorep, got {type(network).__name__}; a torch module needs no bridge")
     if isinstance(network, DifferentiableNetwork):
         encoder = network.module(state)
     elif surrogate is not None:
         encoder = surrogate_module(state, surrogate)
     else:
         raise ConfigError(f"'{network.word}' is not differentiable; it needs a surrogate to become a torch module")
-    if readout.sizes["neuroid"] != encoder.neuroids:
+    found, bias, classes = arrays_of(readout)
+    if found.shape[1] != encoder.neuroids:
         raise DataError(
-            f"the readout reads {readout.sizes['neuroid']} neuroids, the network has {encoder.neuroids}: "
+            f"the readout reads {found.shape[1]} neuroids, the network has {encoder.neuroids}: "
             "they do not belong together"
         )
     fitted = {"layer": encoder.layers()[-1], "quantity": "response"}
@@ -111,11 +126,8 @@ def classifier(
             raise DataError(
                 f"the readout was fitted to the {name} '{readout.attrs[name]}', and the module answers with '{own}'"
             )
-    for name, values in [
-        *encoder.state_dict().items(),
-        *((n, readout[n]) for n in ("readout_weights", "readout_bias")),
-    ]:
+    check_same_state(readout, state_digest(state), "the readout was fitted to responses")
+    weights, _, _ = arrays_of(in_order(readout, np.arange(encoder.neuroids)))
+    for name, values in encoder.state_dict().items():
         check_finite(np.asarray(values), name)
-    weights = torch.as_tensor(readout["readout_weights"].values)
-    bias = torch.as_tensor(readout["readout_bias"].values)
-    return Classifier(encoder, weights, bias, space)
+    return Classifier(encoder, torch.as_tensor(weights), torch.as_tensor(bias), space, classes)

@@ -16,15 +16,27 @@ import xarray as xr
 from pydantic import model_validator
 from torch import Tensor, nn
 
+from biorep import rng
 from biorep.config import setting
 from biorep.context import RunContext, undisturbed
 from biorep.contracts import FITTING, Code, Column, Given, Images, Measure, Need, Recipe, State
 from biorep.errors import ConfigError, DataError
-from biorep.networks.base import readout_dataset, set_report
+from biorep.networks.base import check_same_state, readout_dataset, set_report, state_digest
 from biorep.nn.loss import Forward
 from biorep.nn.schedule import Schedule
 from biorep.nn.training import Training
-from biorep.schema import label_names, labels_of, require_disjoint, require_splits, responses_of
+from biorep.schema import (
+    check_finite,
+    in_order,
+    label_names,
+    labels_among,
+    labels_of,
+    learnt_array,
+    require_disjoint,
+    require_splits,
+    require_variables,
+    responses_of,
+)
 from biorep.words import checked
 
 #: Weights (class, neuroid), bias (class,), training report, warnings.
@@ -93,10 +105,11 @@ class Readout(Measure):
         """Fit the readout, or take the network's own, and score it."""
         train = given["train"]
         if given.has("state"):
-            fitted = given["state"][["readout_weights", "readout_bias"]]
+            state = given["state"]
+            fitted = state[["readout_weights", "readout_bias"]]
             # All that the network has learnt from, however many of them the training accuracy is taken over.
             fitted["fitted_stimulus_id"] = ("fitted", given["learnt"]["stimulus_id"].values)
-            fitted.attrs = {"neuroids": given["state"].sizes["neuroid"]}
+            fitted.attrs = {"neuroids": state.sizes["neuroid"], "state": state_digest(state)}
         else:
             fitted = self.fit(train, seed=given.seed, context=given.context)
         correct = score(fitted, given["test"])
@@ -138,6 +151,9 @@ class Readout(Measure):
         SplitError
             If the representation holds presentations of the test split.
         """
+        rng.check_seed(seed)
+        wanted = {"response": (), "label": (), "split": ("presentation",), "stimulus_id": ("presentation",)}
+        require_variables(representation, wanted, "a representation of images of the split 'train'")
         require_splits(representation, FITTING, "training of a readout")
         features, labels = stacked(representation)
         classes = label_names(representation)
@@ -238,7 +254,7 @@ def _of(representation: xr.Dataset, readout: xr.Dataset) -> xr.Dataset:
     readout["fitted_stimulus_id"] = fitted_stimuli(representation)
     if "neuroid_id" in representation.coords:
         readout = readout.assign_coords(neuroid_id=representation["neuroid_id"].variable)
-    names = ("layer", "quantity")
+    names = ("layer", "quantity", "state")
     return readout.assign_attrs({name: representation.attrs[name] for name in names if name in representation.attrs})
 
 
@@ -283,7 +299,10 @@ def stacked(representation: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return features (sample, neuroid) float32 and labels (sample,); repeats become samples of their own."""
     response = responses_of(representation, mean=False)
     labels = np.tile(labels_of(representation), response.sizes.get("repeat", 1))
-    return response.values.reshape(-1, response.sizes["neuroid"]).astype(np.float32), labels
+    with np.errstate(over="ignore"):
+        features = response.values.reshape(-1, response.sizes["neuroid"]).astype(np.float32)
+    check_finite(features, "response as 32-bit number")
+    return features, labels
 
 
 def predict(readout: xr.Dataset, representation: xr.Dataset) -> np.ndarray:
@@ -296,28 +315,35 @@ def predict(readout: xr.Dataset, representation: xr.Dataset) -> np.ndarray:
     NumericalError
         If a response is NaN or infinite.
     """
-    values = responses_of(representation).values
-    if values.shape[1] != readout.sizes["neuroid"]:
-        raise DataError(f"the readout reads {readout.sizes['neuroid']} neuroids, the responses are {values.shape[1]}")
+    weights, bias, _ = arrays_of(readout)
+    response = responses_of(representation)
+    if response.sizes["neuroid"] != weights.shape[1]:
+        raise DataError(f"the readout reads {weights.shape[1]} neuroids, the responses are {response.sizes['neuroid']}")
+    if "neuroid_id" in readout.coords:
+        response = in_order(response, readout["neuroid_id"].values)
     for name in ("layer", "quantity"):
         if (one := readout.attrs.get(name)) != (other := representation.attrs.get(name)) and one and other:
             raise DataError(f"the readout was fitted to the {name} '{one}', and these are responses of '{other}'")
-    if {"neuroid_id"} <= set(readout.coords) & set(representation.coords) and not np.array_equal(
-        readout["neuroid_id"], representation["neuroid_id"]
-    ):
-        raise DataError("the readout was fitted to other neuroids, or to these in another order: see `neuroid_id`")
-    logits = values @ readout["readout_weights"].values.T + readout["readout_bias"].values
-    return np.asarray(logits.argmax(1))
+    check_same_state(readout, representation.attrs.get("state"), "the readout was fitted to responses")
+    return np.asarray((response.values @ weights.T + bias).argmax(1))
 
 
-def _places(readout: xr.Dataset, representation: xr.Dataset) -> np.ndarray:
-    """Return the labels of a representation as places among the classes of a readout: they are matched by name."""
-    names, classes = label_names(representation), [str(name) for name in readout["class"].values]
-    labels = labels_of(representation)
-    if unknown := sorted({names[label] for label in np.unique(labels)} - set(classes)):
-        raise DataError(f"the readout has no class '{unknown[0]}'; it has {', '.join(classes)}")
-    place = np.array([classes.index(name) if name in classes else -1 for name in names])
-    return np.asarray(place[labels])
+def arrays_of(readout: xr.Dataset) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return weights (class, neuroid) and bias (class,) of a readout, and the names of its classes.
+
+    Raises
+    ------
+    DataError
+        If it is no readout, or its classes have no names of their own.
+    NumericalError
+        If a value is NaN or infinite.
+    """
+    require_variables(readout, {"readout_weights": (), "readout_bias": (), "class": ("class",)}, "a readout")
+    classes = [str(name) for name in readout["class"].values]
+    if len(set(classes)) < len(classes):
+        raise DataError(f"the classes of a readout need different names, got {', '.join(classes)}")
+    weights = learnt_array(readout, "readout_weights", ("class", "neuroid"))
+    return weights, learnt_array(readout, "readout_bias", ("class",)), classes
 
 
 def score(readout: xr.Dataset, representation: xr.Dataset, *, allow_seen: bool = False) -> xr.DataArray:
@@ -336,11 +362,13 @@ def score(readout: xr.Dataset, representation: xr.Dataset, *, allow_seen: bool =
     DataError, NumericalError
         See `predict`; and if a label is of a class that the readout does not know. Classes are matched by name.
     """
+    require_variables(representation, {"stimulus_id": ("presentation",)}, "a representation")
+    _, _, classes = arrays_of(readout)
     if not allow_seen and "fitted_stimulus_id" in readout:
         seen = readout["fitted_stimulus_id"].values
         remedy = ", or pass allow_seen=True to measure the training accuracy"
         require_disjoint(representation["stimulus_id"].values, seen, "scoring of a readout", remedy)
-    correct = predict(readout, representation) == _places(readout, representation)
+    correct = predict(readout, representation) == labels_among(representation, classes)
     return xr.DataArray(
         correct.astype(np.int8),
         dims="presentation",

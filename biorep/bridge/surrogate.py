@@ -28,14 +28,23 @@ import xarray as xr
 from torch import Tensor, nn
 
 from biorep import rng
-from biorep.bridge.readout import predict
+from biorep.bridge.readout import arrays_of, predict
 from biorep.config import setting
 from biorep.context import RunContext, undisturbed
 from biorep.contracts import FITTING, Code, Frozen, Given, Images, Measure, Need, Network, Recipe, Result
 from biorep.errors import ConfigError, DataError
-from biorep.networks.base import flat_images
+from biorep.networks.base import check_same_state, check_state, flat_images, state_digest
 from biorep.nn.encoder import Encoder
-from biorep.schema import check_finite, describe, require_disjoint, require_splits, responses_of
+from biorep.schema import (
+    describe,
+    in_order,
+    labels_among,
+    learnt_array,
+    require_disjoint,
+    require_splits,
+    require_variables,
+    responses_of,
+)
 from biorep.words import checked
 
 Competition = Literal["soft", "straight-through"]
@@ -166,21 +175,24 @@ class Surrogate(Measure):
         ConfigError
             If the network cannot have a surrogate.
         """
-        if "weights" not in state or state["weights"].dims != ("neuroid", "input"):
+        check_state(network, state)
+        if "weights" not in state or set(state["weights"].dims) != {"neuroid", "input"}:
             raise ConfigError(f"'{network.word}' has no input weights, (neuroid, input), to make a surrogate from")
         require_splits(representation, FITTING, "fitting of a surrogate")
         context = context or RunContext()
         device = context.torch_device()
-        counts = torch.as_tensor(_mean_counts(representation)).to(device)
+        weights = learnt_array(state, "weights", ("neuroid", "input"))
+        check_same_state(representation, state_digest(state), "the counts are")
+        counts = torch.as_tensor(_mean_counts(representation, len(weights))).to(device)
         if not counts.sum() > 0:
             raise DataError("the network never spiked: there is nothing to fit a surrogate to")
         images = torch.as_tensor(_matching(dataset, representation)).to(device)
-        encoder = _start(torch.as_tensor(state["weights"].values, dtype=torch.float32).to(device), images, counts)
+        encoder = _start(torch.as_tensor(weights).to(device), images, counts)
         loss = self._descend(encoder, images, counts, seed, context)
         names = {name: getattr(encoder, name).detach().cpu().numpy() for name in PARAMETERS}
         result = xr.Dataset({n: ("neuroid" if v.ndim else (), v) for n, v in names.items()})
         result["fitted_stimulus_id"] = ("fitted", np.unique(representation["stimulus_id"].values))
-        result.attrs |= {"competition": self.competition, "poisson_loss": loss}
+        result.attrs |= {"competition": self.competition, "poisson_loss": loss, "state": state_digest(state)}
         return describe(result, {name: (name.replace("_", " "), "1") for name in PARAMETERS})
 
     def _descend(
@@ -207,10 +219,14 @@ class Surrogate(Measure):
 @undisturbed()
 def surrogate_module(state: xr.Dataset, surrogate: xr.Dataset) -> SurrogateEncoder:
     """Return the fitted surrogate as a frozen module: pixels (presentation, ...) to expected counts."""
-    weights = torch.as_tensor(state["weights"].values, dtype=torch.float32)
-    parameters = {name: torch.as_tensor(surrogate[name].values, dtype=torch.float32) for name in PARAMETERS}
-    for name, values in parameters.items():
-        check_finite(values.numpy(), name)
+    require_variables(surrogate, dict.fromkeys(PARAMETERS, ()), "a surrogate")
+    weights = torch.as_tensor(learnt_array(state, "weights", ("neuroid", "input")))
+    check_same_state(surrogate, state_digest(state), "the surrogate was fitted to counts")
+    own = {name: ("neuroid",) if name in ("log_gain", "offset") else () for name in PARAMETERS}
+    parameters = {
+        name: torch.as_tensor(learnt_array(surrogate, name, dims, (len(weights),) if dims else ()))
+        for name, dims in own.items()
+    }
     encoder = SurrogateEncoder(weights, parameters, surrogate.attrs["competition"])
     return encoder.requires_grad_(False)
 
@@ -250,14 +266,15 @@ def fidelity(
     with torch.inference_mode():
         images = torch.as_tensor(_matching(dataset, representation))
         expected = surrogate_module(state, surrogate)(images).numpy()
-    counts = _mean_counts(representation)
+    representation = in_order(representation, np.arange(expected.shape[1]))
+    counts = _mean_counts(representation, expected.shape[1])
     told = representation.drop_vars("response").assign(response=(("presentation", "neuroid"), expected))
     said = predict(readout, told)
     values = {
         "count_correlation": _correlation(expected.ravel(), counts.ravel()),
         "total_correlation": _correlation(expected.sum(1), counts.sum(1)),
         "label_agreement": float((said == predict(readout, representation)).mean()),
-        "surrogate_accuracy": float((said == representation["label"].values).mean()),
+        "surrogate_accuracy": float((said == labels_among(representation, arrays_of(readout)[2])).mean()),
     }
     return describe(xr.Dataset(values), {name: (name.replace("_", " "), "1") for name in values})
 
@@ -279,8 +296,12 @@ def _start(weights: Tensor, images: Tensor, counts: Tensor) -> SurrogateEncoder:
     return SurrogateEncoder(weights, moved, "soft").to(weights.device)
 
 
-def _mean_counts(representation: xr.Dataset) -> np.ndarray:
-    return responses_of(representation).values.astype(np.float32)
+def _mean_counts(representation: xr.Dataset, neuroids: int) -> np.ndarray:
+    """Return the mean counts over repeats, (presentation, neuroid), in the order of the network."""
+    counts = responses_of(in_order(representation, np.arange(neuroids))).values.astype(np.float32)
+    if counts.shape[1] != neuroids:
+        raise DataError(f"these are counts of {counts.shape[1]} neuroids, the network has {neuroids}")
+    return counts
 
 
 def _matching(dataset: xr.Dataset, representation: xr.Dataset) -> np.ndarray:

@@ -9,6 +9,7 @@ mapping) say how the training went.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from biorep.config import setting
+from biorep import rng
+from biorep.config import plain, setting
 from biorep.context import RunContext, undisturbed
 from biorep.contracts import Network, Quantity
 from biorep.errors import ConfigError, DataError
-from biorep.schema import check_dataset, check_finite, describe, presentation_coords
+from biorep.schema import (
+    check_dataset,
+    check_finite,
+    describe,
+    learnt_array,
+    presentation_coords,
+    require_variables,
+)
 from biorep.words import checked
 
 if TYPE_CHECKING:
@@ -35,6 +44,7 @@ class DifferentiableNetwork(Network, ABC):
 
     differentiable: ClassVar[bool] = True
     versions: ClassVar[Mapping[str, int]] = {"encoder": 1}
+    answers_by: ClassVar[tuple[str, ...]] = ("input_norm",)
 
     input_norm: float | None = setting(
         2.0, gt=0, description="divide each image by its Lp norm with this p, inside the network; null: do not"
@@ -91,7 +101,7 @@ class DifferentiableNetwork(Network, ABC):
         ConfigError
             If there is no such layer or quantity, or repeats are asked for.
         DataError
-            If the network does not accept the images.
+            If the network does not accept the images, or the state is of another network.
         """
         import torch
 
@@ -99,16 +109,18 @@ class DifferentiableNetwork(Network, ABC):
 
         if repeats not in (None, 1):
             raise ConfigError(f"'{self.word}' answers without noise: repeats={repeats} would be {repeats} equal copies")
+        rng.check_seed(seed)
         context = context or RunContext()
         check_dataset(dataset, value_range=self.accepts)
-        check_shape(state, dataset)
+        check_state(self, state, dataset)
         device = context.torch_device()
         encoder = self.module(state).to(device)
         layer, parts = layer_name(layer, encoder.layers()), []
         with torch.inference_mode():
             for images in context.track(_batches(dataset, encoder.together), f"{self.word}: encode"):
                 parts.append(encoder.response_of(images.to(device), layer, quantity).cpu().numpy())
-        return representation(np.concatenate(parts), dataset, quantity=quantity, kind=self.word, layer=layer)
+        result = representation(np.concatenate(parts), dataset, quantity=quantity, kind=self.word, layer=layer)
+        return result.assign_attrs(state=state_digest(state))
 
 
 def _batches(dataset: xr.Dataset, together: int | None) -> Sequence[torch.Tensor]:
@@ -199,11 +211,67 @@ def flat_images(dataset: xr.Dataset) -> np.ndarray:
     return np.ascontiguousarray(values.reshape(len(values), -1), dtype=np.float32)
 
 
-def check_shape(state: xr.Dataset, dataset: xr.Dataset) -> None:
-    """Raise `DataError` unless images have the shape of those that a network has learnt from."""
-    learnt = tuple(int(size) for size in np.atleast_1d(state.attrs.get("image_shape", image_shape(dataset))))
-    if learnt != image_shape(dataset):
-        raise DataError(f"the network has learnt from images of the shape {learnt}, these are {image_shape(dataset)}")
+def mark(network: Network, state: xr.Dataset, dataset: xr.Dataset) -> xr.Dataset:
+    """Note in a state what it was learnt from and which network answers by it, in place; see `check_state`."""
+    state.attrs |= {"image_shape": list(image_shape(dataset)), "form": json.dumps(_form(network))}
+    return state
+
+
+def check_state(network: Network, state: xr.Dataset, dataset: xr.Dataset | None = None) -> None:
+    """Raise `DataError` unless a state is of such a network, and has learnt from images shaped like those of a dataset.
+
+    States that are not marked (older ones, and those of users' networks) are of any network.
+    """
+    import xarray as xr
+
+    if not isinstance(state, xr.Dataset):
+        raise DataError(f"'{network.word}' needs the state that `fit` returned, a Dataset; got {type(state).__name__}")
+    own, its = json.loads(json.dumps(_form(network))), json.loads(state.attrs.get("form", "{}"))
+    if different := [name for name in own if name in its and own[name] != its[name]]:
+        name = different[0]
+        raise DataError(f"the state is of a network with the {name} {its[name]!r}, this one has {own[name]!r}")
+    if dataset is not None and "image_shape" in state.attrs and learnt_shape(state) != image_shape(dataset):
+        raise DataError(
+            f"the network has learnt from images of the shape {learnt_shape(state)}, these are {image_shape(dataset)}"
+        )
+
+
+def _form(network: Network) -> dict[str, Any]:
+    names = [name for base in type(network).__mro__ for name in vars(base).get("answers_by", ())]
+    return {"kind": network.word, **{name: plain(getattr(network, name)) for name in names}}
+
+
+def state_digest(state: xr.Dataset) -> str:
+    """Return the digest of the arrays of a state, its history left out: what representations and readouts are of."""
+    found = hashlib.blake2b(digest_size=8)
+    for name in sorted(map(str, state.data_vars)):
+        array = state[name]
+        if array.dtype.kind == "f" and "epoch" not in array.dims:
+            found.update(f"{name} {array.dims} {array.shape} {array.dtype}".encode())
+            found.update(np.ascontiguousarray(array.values))
+    return found.hexdigest()
+
+
+def check_same_state(data: xr.Dataset, digest: str | None, what: str) -> None:
+    """Raise `DataError` if data are known to be of another state than that of a digest; `what` begins the message."""
+    if digest and data.attrs.get("state", digest) != digest:
+        raise DataError(f"{what} of another state: that of another seed, training or network")
+
+
+def learnt_weights(state: xr.Dataset, units: int) -> np.ndarray:
+    """Return the weights (neuroid, input) of one layer of so many units, float32, for images as it has learnt from."""
+    require_variables(state, {"weights": ()}, "the state of a network of one layer")
+    inputs = state["weights"].sizes.get("input", 0)
+    if "image_shape" in state.attrs:
+        inputs = int(np.prod(learnt_shape(state)))
+    return learnt_array(state, "weights", ("neuroid", "input"), (units, inputs))
+
+
+def learnt_shape(state: xr.Dataset) -> tuple[int, ...]:
+    """Return the shape of the images that a state was learnt from."""
+    if "image_shape" not in state.attrs:
+        raise DataError("the state has no attribute 'image_shape', the shape of the images that it was learnt from")
+    return tuple(int(size) for size in np.atleast_1d(state.attrs["image_shape"]))
 
 
 def image_shape(dataset: xr.Dataset) -> tuple[int, ...]:

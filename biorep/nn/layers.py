@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from biorep.contracts import Quantity
 from biorep.nn.encoder import Encoder, rectified_power
 from biorep.nn.whitening import Whitening
-from biorep.schema import describe
+from biorep.schema import describe, learnt_array
 from biorep.words import checked
 
 Activation = Literal["relu", "tanh", "softplus"]
@@ -274,5 +273,5 @@ def save_hidden(hidden: Hidden, state: xr.Dataset) -> None:
 def load_hidden(hidden: Hidden, state: xr.Dataset) -> None:
     """Copy the arrays of a state into the hidden layers."""
     with torch.no_grad():
-        for name, _, values, _ in stored_arrays(hidden):
-            values.copy_(torch.as_tensor(np.asarray(state[name].values)))
+        for name, dims, values, _ in stored_arrays(hidden):
+            values.copy_(torch.as_tensor(learnt_array(state, name, dims, tuple(values.shape))))

@@ -25,8 +25,10 @@ from biorep.robustness.noise import noise_group
 from biorep.robustness.perturbation import Model, Norm
 from biorep.robustness.pgd import PGD
 from biorep.robustness.tables import attack_table
-from biorep.schema import check_dataset, describe, require_disjoint, require_splits
+from biorep.schema import check_dataset, describe, labels_among, require_disjoint, require_splits
 
+#: An attack: settings, a word, or a group of keys.
+Named = Attack | str | Mapping[str, Any]
 #: What is evaluated where nothing else is asked for.
 STANDARD: tuple[Attack, ...] = (FGSM(), PGD())
 LINF = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
@@ -40,7 +42,7 @@ def evaluate(
     model: Model,
     dataset: xr.Dataset,
     *,
-    attacks: Sequence[Attack | str | Mapping[str, Any]] = STANDARD,
+    attacks: Named | Sequence[Named] = STANDARD,
     linf: Sequence[float] | None = None,
     l2: Sequence[float] | None = None,
     noise: Sequence[float] | None = None,
@@ -63,7 +65,7 @@ def evaluate(
         any function. A module's parameters are frozen meanwhile, and afterwards as they were.
     dataset : xr.Dataset
         Images, ``image(presentation, ...)``, and ``label(presentation)``.
-    attacks : sequence of Attack, str, or mapping
+    attacks : Attack, str or mapping, or a sequence of them
         Settings, words of `biorep.tables.ATTACKS`, or groups of keys with a `kind`.
     linf, l2, noise : sequence of float, optional
         Ascending epsilons, in units of the attacked images; of noise the standard deviations. 0 is added in front. One
@@ -214,7 +216,8 @@ def _spelt(attack: Attack) -> str:
     return " ".join([attack.word, *(f"{key}={value}" for key, value in special.items())])
 
 
-def _named(attacks: Sequence[Attack | str | Mapping[str, Any]]) -> dict[str, Attack]:
+def _named(attacks: Named | Sequence[Named]) -> dict[str, Attack]:
+    attacks = [attacks] if isinstance(attacks, Attack | str | Mapping) else attacks
     if not isinstance(attacks, list | tuple) or not all(isinstance(one, Attack | str | Mapping) for one in attacks):
         raise ConfigError(f"attacks must be a list of words, of settings or of groups of keys, got {attacks!r}")
     listed = [attack if isinstance(attack, Attack) else _parsed(attack) for attack in attacks]
@@ -253,7 +256,8 @@ def _problem(
     images = images.to(dtype_of(model) or images.dtype) if images.is_floating_point() else images
     with torch.no_grad():
         images = images if prepare is None else prepare(images)
-    labels = torch.as_tensor(dataset["label"].values).to(device)
+    names = getattr(model, "class_names", None)  # of a classifier of biorep: other data may have another order
+    labels = torch.as_tensor(labels_among(dataset, names) if names else dataset["label"].values).to(device)
     labels = labels.long() if labels.dtype in INTEGERS else labels  # others are refused with the problem
     low, high = dataset["image"].attrs["value_range"]
     return Problem(model, images, labels, (float(low), float(high)), "linf", random_starts(images, "linf", seed))

@@ -25,7 +25,15 @@ from biorep.contracts import Drawing, Rows
 from biorep.errors import ConfigError, DataError
 from biorep.networks.backprop.objectives import BaseObjective, PlainObjective
 from biorep.networks.backprop.watch import Watch, meaning
-from biorep.networks.base import DifferentiableNetwork, image_shape, readout_dataset, set_report
+from biorep.networks.base import (
+    DifferentiableNetwork,
+    check_state,
+    image_shape,
+    learnt_shape,
+    mark,
+    readout_dataset,
+    set_report,
+)
 from biorep.nn.encoder import Encoder, normalised
 from biorep.nn.initial import Init, initialise
 from biorep.nn.layers import Activation, FrozenLayers, Hidden, Trainable, load_hidden, save_hidden, standardised
@@ -54,6 +62,7 @@ class Backprop(DifferentiableNetwork):
     watches: ClassVar[bool] = True
     #: Of this class, of `biorep.nn.training` with its schedules, and of `biorep.nn.initial`.
     versions: ClassVar[Mapping[str, int]] = {"backprop": 1, "training": 1, "initial-weights": 1}
+    answers_by: ClassVar[tuple[str, ...]] = ("activation", "power", "bias", "channel_mean", "channel_sd")
 
     activation: Activation = setting("relu", description="relu (with `power`), tanh or softplus")
     power: float = setting(1.0, gt=0, description="exponent n of the ReLU^n")
@@ -226,8 +235,7 @@ class Backprop(DifferentiableNetwork):
         )
         history = training.run(context)
         state = self._state(module.cpu(), classes, history, remarks)
-        state.attrs["image_shape"] = list(shape)
-        return state
+        return mark(self, state, dataset)
 
     def schedule(self) -> Schedule:
         """Return how long and how fast the network is trained."""
@@ -276,7 +284,8 @@ class Backprop(DifferentiableNetwork):
     @undisturbed()
     def module(self, state: xr.Dataset) -> Encoder:
         """Return the frozen hidden layers as a torch module."""
-        shape = tuple(int(size) for size in np.atleast_1d(state.attrs["image_shape"]))
+        check_state(self, state)
+        shape = learnt_shape(state)
         hidden = self.hidden_module(shape)
         load_hidden(hidden, state)
         return self._frozen(hidden, shape)

@@ -23,6 +23,16 @@ class CNN(Backprop):
 
     reference: ClassVar[str] = "Nassar et al. (2020), arXiv:2012.04729"
     versions: ClassVar[Mapping[str, int]] = {"cnn": 1}
+    answers_by: ClassVar[tuple[str, ...]] = (
+        "channels",
+        "kernel",
+        "padding",
+        "pool",
+        "dense",
+        "convolution_activation",
+        "batch_norm",
+        "whitening",
+    )
 
     kind: Literal["cnn"] = "cnn"
     activation: Activation = setting("tanh", description="relu (with `power`), tanh or softplus")

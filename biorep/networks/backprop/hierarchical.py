@@ -33,6 +33,7 @@ class Hierarchical(Backprop):
 
     reference: ClassVar[str] = "Beshkov et al. (2022), arXiv:2211.01236"
     versions: ClassVar[Mapping[str, int]] = {"hierarchical": 1}
+    answers_by: ClassVar[tuple[str, ...]] = ("depths", "width")
 
     kind: Literal["hierarchical"] = "hierarchical"
     levels: tuple[Level, ...] = setting(

@@ -31,6 +31,7 @@ class MLP(Backprop):
 
     reference: ClassVar[str] = "Holzhausen et al. (2024), arXiv:2405.00679 (baseline)"
     versions: ClassVar[Mapping[str, int]] = {"mlp": 1}
+    answers_by: ClassVar[tuple[str, ...]] = ("hidden", "batch_norm", "whitening")
 
     kind: Literal["mlp"] = "mlp"
     hidden: tuple[Count, ...] = setting((2000,), min_length=1, description="widths of the hidden layers")

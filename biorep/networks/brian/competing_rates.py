@@ -33,7 +33,7 @@ from biorep.contracts import Quantity
 from biorep.engines.presentation import LEARN, Circuit
 from biorep.engines.programs import Arrays
 from biorep.errors import choose
-from biorep.networks.base import flat_images, report_of, representation, set_report
+from biorep.networks.base import check_state, flat_images, report_of, representation, set_report
 from biorep.networks.brian.closed_form import bounds_report, distance_report, steady_state
 from biorep.networks.brian.spiking import SpikingNetwork
 from biorep.networks.local.convergence import convergence
@@ -273,6 +273,7 @@ class CompetingRates(SpikingNetwork):
         images = self.prepare_images(flat_images(dataset))
         if quantity == "preactivation" and repeats in (None, 1):
             check_dataset(dataset, value_range=self.accepts)
+            check_state(self, state, dataset)
             (name,) = self.layers(state)
             choose(layer, ("last", name), f"layer of '{self.word}'")
             currents = np.concatenate(list(self.currents(state, images))).astype(np.float32)

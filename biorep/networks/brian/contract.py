@@ -50,6 +50,7 @@ class BrianNetwork(Network):
     swept: ClassVar[frozenset[str]] = frozenset()
     #: Of what all Brian2 networks share: the presentation protocol, and the names and numbers of their draws.
     versions: ClassVar[Mapping[str, int]] = {"presentation": 1, "draws": 1}
+    answers_by: ClassVar[tuple[str, ...]] = ("units",)
 
     units: int
     dt: float

@@ -15,7 +15,7 @@ from biorep.engines.chunks import Progress, Showing
 from biorep.engines.counter import draw_key
 from biorep.engines.programs import Arrays
 from biorep.errors import ConfigError, NumericalError
-from biorep.networks.base import flat_images, image_shape, set_report
+from biorep.networks.base import flat_images, mark, set_report
 from biorep.networks.brian.contract import BrianNetwork
 from biorep.networks.brian.health import coarse_steps, learning_report
 from biorep.networks.brian.history import History
@@ -89,7 +89,8 @@ def ensemble(members: Sequence[Member], dataset: xr.Dataset, *, context: RunCont
         arrays = member.network.flush(of_copy(progress.state, copy, len(members)), inputs)
         _check_finite(arrays, first.word)
         state = member.network.learnt(arrays, inputs).merge(history.dataset())
-        state.attrs |= {"image_shape": list(image_shape(dataset)), "engine": feed.program.engine}
+        state.attrs["engine"] = feed.program.engine
+        mark(member.network, state, dataset)
         network = member.network
         report, warnings = learning_report(state, history, int(progress.slots[copy]), network.remedies)
         warnings += coarse_steps(network.dt, network.time_constants())

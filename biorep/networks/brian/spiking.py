@@ -19,7 +19,15 @@ from biorep.engines.chunks import Feeder, Progress, Showing
 from biorep.engines.layout import Layout
 from biorep.engines.programs import brian_device
 from biorep.errors import ConfigError, choose
-from biorep.networks.base import check_shape, flat_images, report_of, representation, set_report
+from biorep.networks.base import (
+    check_state,
+    flat_images,
+    learnt_shape,
+    report_of,
+    representation,
+    set_report,
+    state_digest,
+)
 from biorep.networks.brian.contract import BrianNetwork
 from biorep.networks.brian.ensemble import Member, ensemble
 from biorep.networks.brian.health import encoding_report
@@ -167,7 +175,7 @@ class SpikingNetwork(BrianNetwork):
             raise ConfigError(f"'{self.word}' answers without noise: repeats={repeats} would be {repeats} equal copies")
         context = context or RunContext()
         check_dataset(dataset, value_range=self.accepts)
-        check_shape(state, dataset)
+        check_state(self, state, dataset)
         images = self.prepare_images(flat_images(dataset))
         n, count = len(images), repeats or 1
         numbers = range(first_repeat, first_repeat + count)
@@ -185,7 +193,7 @@ class SpikingNetwork(BrianNetwork):
         for layer, values in counts.items():
             values = values.reshape(*shape, -1)
             results[layer] = _labelled(values, tries.reshape(shape), dataset, layer, self.word)
-            results[layer].attrs |= {"engine": feed.program.engine}
+            results[layer].attrs |= {"engine": feed.program.engine, "state": state_digest(state)}
             report = encoding_report(values.reshape(count, n, -1), tries, self.remedies)
             set_report(results[layer], *report)
         return results
@@ -224,7 +232,7 @@ class SpikingNetwork(BrianNetwork):
 
     def layers(self, state: xr.Dataset) -> tuple[str, ...]:
         """Return the names of the recorded layers; the first is the network's answer, ``last``."""
-        shape = tuple(int(size) for size in np.atleast_1d(state.attrs["image_shape"]))
+        shape = learnt_shape(state)
         inputs = self.prepare_images(np.zeros((1, int(np.prod(shape))), np.float32)).shape[1]
         with brian_device("runtime", codegen__target="numpy"):
             # No name for the circuit: Brian2 warns of objects that live on and are never simulated.

@@ -9,7 +9,8 @@ import xarray as xr
 
 from biorep.config import setting
 from biorep.context import RunContext
-from biorep.networks.base import DifferentiableNetwork, flat_images, set_report
+from biorep.errors import DataError
+from biorep.networks.base import DifferentiableNetwork, check_state, flat_images, mark, set_report
 from biorep.nn.encoder import Encoder, IdentityEncoder
 
 
@@ -28,8 +29,11 @@ class Pixels(DifferentiableNetwork):
         self.check_fitting(dataset)
         state = xr.Dataset(coords={"input": range(flat_images(dataset).shape[1])})
         set_report(state, {}, [])
-        return state
+        return mark(self, state, dataset)
 
     def module(self, state: xr.Dataset) -> Encoder:
         """Return the identity, with normalisation if asked for."""
+        check_state(self, state)
+        if "input" not in state.sizes:
+            raise DataError(f"the state of '{self.word}' has the dim 'input', this one has {dict(state.sizes)}")
         return IdentityEncoder(int(state.sizes["input"]), input_norm=self.input_norm)

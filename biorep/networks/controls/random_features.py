@@ -12,7 +12,7 @@ import xarray as xr
 from biorep import rng
 from biorep.config import setting
 from biorep.context import RunContext, undisturbed
-from biorep.networks.base import DifferentiableNetwork, flat_images, image_shape, set_report
+from biorep.networks.base import DifferentiableNetwork, check_state, flat_images, learnt_weights, mark, set_report
 from biorep.nn.encoder import Encoder, LinearEncoder
 from biorep.schema import describe
 
@@ -26,6 +26,7 @@ class RandomFeatures(DifferentiableNetwork):
     accepts: ClassVar[tuple[float, float] | None] = None
     reference: ClassVar[str] = "Rahimi & Recht (2007), NeurIPS 20; He et al. (2015), arXiv:1502.01852 (scale)"
     versions: ClassVar[Mapping[str, int]] = {"random-features": 1}
+    answers_by: ClassVar[tuple[str, ...]] = ("units",)
 
     kind: Literal["random-features"] = "random-features"
     units: int = setting(2000, ge=1, description="number of neuroids")
@@ -38,13 +39,14 @@ class RandomFeatures(DifferentiableNetwork):
         draws = rng.stream(seed, self.word, "weights").standard_normal((self.units, size), dtype=np.float32)
         state = xr.Dataset(
             {"weights": (("neuroid", "input"), draws * np.float32(np.sqrt(2 / size)))},
-            attrs={"image_shape": list(image_shape(dataset))},
         )
         describe(state, {"weights": ("weights from the pixels", "1")})
         set_report(state, {}, [])
-        return state
+        return mark(self, state, dataset)
 
     @undisturbed()
     def module(self, state: xr.Dataset) -> Encoder:
         """Return the features as a torch module."""
-        return LinearEncoder(torch.as_tensor(state["weights"].values), input_norm=self.input_norm, power=self.power)
+        check_state(self, state)
+        weights = torch.as_tensor(learnt_weights(state, self.units))
+        return LinearEncoder(weights, input_norm=self.input_norm, power=self.power)

@@ -34,7 +34,15 @@ from biorep.config import setting
 from biorep.context import RunContext, undisturbed
 from biorep.contracts import Column, Drawing, Rows
 from biorep.errors import ConfigError, NumericalError
-from biorep.networks.base import DifferentiableNetwork, flat_images, image_shape, report_of, set_report
+from biorep.networks.base import (
+    DifferentiableNetwork,
+    check_state,
+    flat_images,
+    learnt_weights,
+    mark,
+    report_of,
+    set_report,
+)
 from biorep.networks.local.convergence import convergence, death
 from biorep.networks.local.kh_update import DeltaMode, Rule, SparseUpdate, bracket
 from biorep.nn.encoder import Encoder, LinearEncoder, normalised
@@ -54,6 +62,7 @@ class KrotovHopfield(DifferentiableNetwork):
     accepts: ClassVar[tuple[float, float] | None] = None
     reference: ClassVar[str] = "Krotov & Hopfield (2019), PNAS 116, 7723-7731, arXiv:1806.10181"
     versions: ClassVar[Mapping[str, int]] = {"krotov-hopfield": 2}
+    answers_by: ClassVar[tuple[str, ...]] = ("units", "p")
     columns: ClassVar[tuple[Column, ...]] = (
         Column("used", "units used", 2, "share of the units that win and whose weights have converged to their norm"),
     )
@@ -139,14 +148,14 @@ class KrotovHopfield(DifferentiableNetwork):
             if checkpoint.due():
                 checkpoint.save({"weights": learner.weights.cpu().numpy(), "history": np.asarray(history)})
         state = self._state(learner.weights, inputs, np.reshape(history, (-1, 2)))
-        state.attrs["image_shape"] = list(image_shape(dataset))
         checkpoint.remove()
-        return state
+        return mark(self, state, dataset)
 
     @undisturbed()
     def module(self, state: xr.Dataset) -> Encoder:
         """Return the frozen layer as a torch module."""
-        weights = torch.as_tensor(state["weights"].values)
+        check_state(self, state)
+        weights = torch.as_tensor(learnt_weights(state, self.units))
         matrix = weights if self.inference == "plain" else bracket(weights, self.p)
         return LinearEncoder(matrix, input_norm=self.input_norm, power=self.power)
 

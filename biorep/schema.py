@@ -49,12 +49,15 @@ def check_dataset(dataset: xr.Dataset, *, value_range: tuple[float, float] | Non
         If a variable is missing, an image is not finite, or values leave the stated range.
     """
     for name in ("image", "stimulus_id", "split"):
-        if name not in dataset.variables:
+        if name not in getattr(dataset, "variables", ()):
+            has = ", ".join(map(str, getattr(dataset, "variables", ()))) or f"none: {type(dataset).__name__}"
             raise DataError(
-                f"the dataset has no variable '{name}' (it has {', '.join(map(str, dataset.variables))}). "
+                f"the dataset has no variable '{name}' (it has {has}). "
                 "Make datasets with biorep.datasets.load or biorep.datasets.from_arrays."
             )
     image = dataset["image"]
+    if image.dtype.kind not in "fiub":
+        raise DataError(f"images must be real numbers, got {image.dtype}")
     if image.dims[0] != "presentation" or image.sizes["presentation"] == 0:
         raise DataError(f"'image' must have a first dim 'presentation' that is not empty, got {dict(image.sizes)}")
     known = [dim for dim in IMAGE_DIMS if dim in image.dims]

@@ -16,7 +16,7 @@ from biorep.context import undisturbed
 from biorep.contracts import Network
 from biorep.errors import ConfigError, DataError
 from biorep.networks.base import DifferentiableNetwork, check_same_state, state_digest
-from biorep.nn.encoder import Encoder
+from biorep.nn.encoder import Encoder, taken
 from biorep.schema import check_finite, in_order
 from biorep.words import checked
 
@@ -59,11 +59,13 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, (presentation, class)."""
+        images = taken(images, self)
         response = self.encoder(images) if self.space == "pixel" else self.encoder.after_normalisation(images)
         return torch.nn.functional.linear(response, self.weights, self.bias)
 
     def prepare(self, images: Tensor) -> Tensor:
         """Return images as this module takes them: as they are, or as normalised rows."""
+        images = taken(images, self)
         return images if self.space == "pixel" else self.encoder.normalise(images)
 
 

@@ -22,8 +22,9 @@ from biorep.context import RunContext, undisturbed
 from biorep.contracts import FITTING, Code, Column, Given, Images, Measure, Need, Recipe, State
 from biorep.errors import ConfigError, DataError
 from biorep.networks.base import check_same_state, readout_dataset, set_report, state_digest
+from biorep.nn import gate
 from biorep.nn.loss import Forward
-from biorep.nn.schedule import Schedule
+from biorep.nn.schedule import Milestones, Schedule
 from biorep.nn.training import Training
 from biorep.schema import (
     check_finite,
@@ -81,7 +82,7 @@ class Readout(Measure):
     epochs: int = setting(100, ge=1, description="adam: passes over the training set")
     batch_size: int = setting(1000, ge=1, description="adam: presentations per update")
     learning_rate: float = setting(1e-3, gt=0, description="adam: learning rate in the first epoch")
-    milestones: dict[int, float] = setting({}, description="adam: epoch (from 0) -> learning rate from then on")
+    milestones: Milestones = setting({}, description="adam: epoch (from 0) -> learning rate from then on")
 
     @model_validator(mode="after")
     def _consistent(self) -> Readout:
@@ -267,6 +268,8 @@ def fitted_stimuli(representation: xr.Dataset) -> xr.Variable:
 @checked
 def mean_loss(logits: Tensor, labels: Tensor, loss: Literal["cross-entropy", "squared-hinge"]) -> Tensor:
     """Return the mean loss of logits (sample, class): softmax cross-entropy, or ``sum_c max(0, 1 - t_c z_c)^2``."""
+    logits = gate.numbers(logits, "logits")
+    labels = gate.classes(labels, *logits.shape)
     if loss == "cross-entropy":
         return nn.functional.cross_entropy(logits, labels)
     targets = 2.0 * nn.functional.one_hot(labels, logits.shape[1]) - 1

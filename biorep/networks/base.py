@@ -129,9 +129,10 @@ def _batches(dataset: xr.Dataset, together: int | None) -> Sequence[torch.Tensor
 
     from biorep.nn import encoder
 
+    images = np.ascontiguousarray(dataset["image"].values, dtype=np.float32)
     if together is None:
-        return encoder.batches(dataset["image"].values)
-    return torch.as_tensor(dataset["image"].values).split(encoder.equal_parts(dataset.sizes["presentation"], together))
+        return encoder.batches(images)
+    return torch.as_tensor(images).split(encoder.equal_parts(dataset.sizes["presentation"], together))
 
 
 @checked
@@ -161,7 +162,7 @@ def representation(
     check_finite(response, "response")
     dims = ("repeat", "presentation", "neuroid")[-response.ndim :]
     result = xr.Dataset(
-        {"response": (dims, response), "label": dataset["label"].variable},
+        {"response": (dims, response), **({"label": dataset["label"].variable} if "label" in dataset else {})},
         coords={**presentation_coords(dataset), "neuroid_id": ("neuroid", np.arange(response.shape[-1]))},
         attrs={"layer": layer, "quantity": quantity, "network": kind, "dataset": dataset.attrs.get("dataset", "")},
     )

@@ -45,7 +45,7 @@ class Encoder(nn.Module, ABC):
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return images (presentation, ...) as normalised rows, (presentation, input)."""
-        rows = images.flatten(1)
+        rows = taken(images, self).flatten(1)
         if rows.shape[1] != self.inputs:
             raise DataError(f"the network was trained on images of {self.inputs} values, got {rows.shape[1]}")
         return normalised(rows, self.input_norm)
@@ -131,6 +131,23 @@ class IdentityEncoder(Encoder):
     def preactivation(self, rows: Tensor) -> Tensor:
         """Return the rows."""
         return rows
+
+
+def taken(images: Tensor, module: nn.Module) -> Tensor:
+    """Return images (presentation, ...) as the numbers that a module computes with.
+
+    Raises
+    ------
+    DataError
+        If they are no floating-point numbers (bytes from 0 to 255 are not what a network has learnt from), or have no
+        dim of presentations.
+    """
+    if not isinstance(images, Tensor) or not images.is_floating_point() or images.ndim < 2:
+        found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        raise DataError(f"images must be a tensor of floating-point numbers (presentation, ...), got {found}")
+    own = (values for values in (*module.parameters(), *module.buffers()) if values.is_floating_point())
+    like = next(own, images)
+    return images.to(like.dtype)
 
 
 def layer_name(layer: str, names: Sequence[str]) -> str:

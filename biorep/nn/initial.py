@@ -10,6 +10,8 @@ from torch import nn
 
 from biorep import rng
 from biorep.context import as_usual
+from biorep.errors import ConfigError
+from biorep.nn import gate
 from biorep.words import checked
 
 Init = Literal["normal", "uniform", "glorot", "orthogonal"]
@@ -33,6 +35,8 @@ def initialise(module: nn.Module, init: Init, *, gain: float, seed: int, name: s
     name : str
         Of the random stream.
     """
+    if not (gate.is_number(gain) and gain >= 0):
+        raise ConfigError(f"gain must be a number of at least 0, got {gain!r}")
     generator = rng.stream(seed, name, "weights")
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
     for index, layer in enumerate(layers):

@@ -13,7 +13,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from biorep.contracts import Quantity
-from biorep.nn.encoder import Encoder, rectified_power
+from biorep.nn.encoder import Encoder, rectified_power, taken
 from biorep.nn.whitening import Whitening
 from biorep.schema import describe, learnt_array
 from biorep.words import checked
@@ -202,7 +202,7 @@ class FrozenLayers(Encoder):
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return images (presentation, ..., channel) as standardised and normalised rows."""
-        return super().normalise(standardised(images, self.mean, self.sd))
+        return super().normalise(standardised(taken(images, self), self.mean, self.sd))
 
     def layers(self) -> tuple[str, ...]:
         """Return the names of the hidden layers."""

@@ -5,13 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import AfterValidator
 from torch import nn
 
 from biorep.words import checked
 
+
+def _checked_milestones(value: dict[int, float]) -> dict[int, float]:
+    for epoch, rate in value.items():
+        if epoch < 0 or rate < 0:
+            raise ValueError(f"milestones are epoch >= 0: rate >= 0, got {epoch}: {rate}")
+    return value
+
+
+#: Epoch (counted from 0) -> learning rate from then on, as a setting.
+Milestones = Annotated[dict[int, float], AfterValidator(_checked_milestones)]
 Optimiser = Literal["adam", "amsgrad", "sgd"]
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from biorep.config import Config, setting
+from biorep.nn import gate
 from biorep.words import checked
 
 Statistics = Literal["stored", "batch"]
@@ -50,6 +51,7 @@ def whiten(rows: Tensor, *, centred: bool = True) -> Tensor:
     Tensor, (presentation, neuroid)
         ``L^-1 x`` with the lower Cholesky factor L of the second moment plus `RIDGE`.
     """
+    rows = gate.numbers(rows, "rows")
     shift = rows.mean(0) if centred else torch.zeros_like(rows[0])
     shifted = rows - shift
     precise = shifted.double()  # in float32 rounding errors of large responses are larger than the ridge
@@ -59,7 +61,8 @@ def whiten(rows: Tensor, *, centred: bool = True) -> Tensor:
 def cholesky(moment: Tensor) -> Tensor:
     """Return the lower Cholesky factor (neuroid, neuroid) of a second moment, float64, plus the ridge."""
     ridge = RIDGE * torch.eye(len(moment), dtype=moment.dtype, device=moment.device)
-    return torch.linalg.cholesky((moment + moment.T) / 2 + ridge)
+    with gate.solvable("whitening"):
+        return torch.linalg.cholesky((moment + moment.T) / 2 + ridge)
 
 
 def _solve(factor: Tensor, rows: Tensor) -> Tensor:

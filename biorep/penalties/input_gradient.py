@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from biorep.config import setting
 from biorep.context import as_usual
-from biorep.errors import ConfigError
+from biorep.nn import gate
 from biorep.nn.loss import Forward
 from biorep.penalties.base import BasePenalty
 
@@ -34,15 +33,12 @@ def input_gradient_penalty(logits: Tensor, inputs: Tensor, labels: Tensor) -> Te
     Raises
     ------
     ConfigError
-        If the inputs do not require a gradient, or the labels are no classes.
+        If the inputs do not require a gradient, the logits do not follow from them, or the labels are no classes.
     """
-    if not inputs.requires_grad:
-        raise ConfigError("the input gradient penalty needs inputs that require a gradient")
-    if labels.shape != (len(logits),) or bool((labels < 0).any()):
-        raise ConfigError(f"labels must be classes, one for each of {len(logits)} presentations")
+    logits = gate.numbers(logits, "logits")
+    labels = gate.classes(labels, *logits.shape)
     loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
-    (gradient,) = torch.autograd.grad(loss, inputs, create_graph=True)
-    return gradient.square().sum() / len(logits)
+    return gate.gradient(loss, inputs).square().sum() / len(logits)
 
 
 class InputGradientPenalty(BasePenalty):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from biorep.config import setting
 from biorep.context import as_usual
 from biorep.errors import ConfigError, DataError
+from biorep.nn import gate
 from biorep.nn.loss import Forward
 from biorep.penalties.base import BasePenalty, hidden_layers
 from biorep.words import checked
@@ -63,13 +64,16 @@ def isometric_penalty(
     ConfigError
         If an option is unknown, the scale is not positive, the options exclude each other, or the shapes do not fit.
     """
-    if not scale > 0:
-        raise ConfigError(f"scale must be positive, got {scale}")
+    if not (gate.is_number(scale) and scale > 0):
+        raise ConfigError(f"scale must be positive and finite, got {scale!r}")
     if mode == "maxnorm" and reduction == "pairs":
         raise ConfigError("reduction 'pairs' goes with mode 'raw'; maxnorm was published with 'all'")
-    if representation.ndim != 2 or not len(representation) == len(inputs) == len(labels) or labels.ndim != 1:
-        shapes = ", ".join(str(tuple(value.shape)) for value in (representation, inputs, labels))
-        raise ConfigError(f"representation, inputs and labels must be of the same presentations, got {shapes}")
+    representation, inputs = gate.numbers(representation, "representation"), gate.numbers(inputs, "inputs", None)
+    if len(representation) != len(inputs):
+        raise ConfigError(
+            f"{len(representation)} rows and {len(inputs)} inputs: they must be of the same presentations"
+        )
+    labels = gate.classes(labels, len(inputs))
     same = labels[:, None] == labels[None, :]
     same.fill_diagonal_(False)
     pairs = int(same.sum())

@@ -15,6 +15,7 @@ from torch import Tensor
 from biorep.config import setting
 from biorep.context import as_usual
 from biorep.errors import ConfigError
+from biorep.nn import gate
 from biorep.nn.loss import Forward, trace
 from biorep.penalties.base import BasePenalty, hidden_layers, matrices
 
@@ -45,12 +46,12 @@ def jacobian_penalty(
     Raises
     ------
     ConfigError
-        If `n_proj` is neither -1 nor positive, or the inputs do not require a gradient.
+        If `n_proj` is neither -1 nor positive, the inputs do not require a gradient, or the outputs do not follow from
+        them.
     """
-    if n_proj != -1 and n_proj < 1:
-        raise ConfigError(f"n_proj must be -1 (exact) or at least 1, got {n_proj}")
-    if not inputs.requires_grad:
-        raise ConfigError("the Jacobian penalty needs inputs that require a gradient: inputs.requires_grad_(True)")
+    if not gate.is_whole(n_proj) or (n_proj != -1 and n_proj < 1):
+        raise ConfigError(f"n_proj must be -1 (exact) or at least 1, got {n_proj!r}")
+    outputs = gate.numbers(outputs, "outputs")
     samples, size = outputs.shape
     if n_proj == -1:
         directions = torch.eye(size, dtype=outputs.dtype, device=outputs.device)[:, None, :].expand(-1, samples, -1)
@@ -60,8 +61,7 @@ def jacobian_penalty(
         scale = size / n_proj
     total = outputs.new_zeros(())
     for direction in directions:
-        (product,) = torch.autograd.grad(outputs, inputs, direction, create_graph=True)
-        total = total + product.square().sum()
+        total = total + gate.gradient(outputs, inputs, direction).square().sum()
     return scale * total / (2 * samples)
 
 
@@ -82,15 +82,15 @@ def holzhausen_jacobian_penalty(
     inputs, n_proj, generator
         See `jacobian_penalty`.
     """
-    if n_proj < 1:
-        raise ConfigError(f"n_proj must be at least 1 for the variant of Holzhausen et al., got {n_proj}")
+    if not gate.is_whole(n_proj) or n_proj < 1:
+        raise ConfigError(f"n_proj must be at least 1 for the variant of Holzhausen et al., got {n_proj!r}")
+    outputs = gate.numbers(outputs, "outputs")
     samples, size = outputs.shape
     first = sphere(1, samples, size, like=outputs, generator=generator)
     others = sphere(n_proj - 1, 1, samples * size, like=outputs, generator=generator).view(-1, samples, size)
     total = outputs.new_zeros(())
     for direction in torch.cat([first, others]):
-        (product,) = torch.autograd.grad(outputs, inputs, direction, create_graph=True)
-        total = total + product.square().sum()
+        total = total + gate.gradient(outputs, inputs, direction).square().sum()
     return size * total / (n_proj * samples)
 
 

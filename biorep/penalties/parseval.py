@@ -10,6 +10,7 @@ from torch import Tensor
 
 from biorep.config import setting
 from biorep.context import as_usual
+from biorep.nn import gate
 from biorep.nn.loss import Forward
 from biorep.penalties.base import BasePenalty, matrices, smaller_gram
 
@@ -22,10 +23,16 @@ def parseval_penalty(weights: Sequence[Tensor]) -> Tensor:
     ----------
     weights : sequence of Tensor, (output, input)
 
+    Raises
+    ------
+    ConfigError
+        If there is no matrix.
+
     References
     ----------
     Cissé, M. et al. (2017). Parseval networks: improving robustness to adversarial examples. ICML 34.
     """
+    weights = gate.matrices(weights)
     total = weights[0].new_zeros(())
     for matrix in weights:
         gram = smaller_gram(matrix)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from biorep.config import setting
 from biorep.context import as_usual
 from biorep.errors import ConfigError
+from biorep.nn import gate
 from biorep.nn.loss import Forward
 from biorep.penalties.base import BasePenalty, matrices
 
@@ -28,18 +29,20 @@ def bound_singular_values(weights: Sequence[Tensor], *, bound: float = 0.05) -> 
     Raises
     ------
     ConfigError
-        If the bound is negative or no number.
+        If the bound is negative or no number, or there is no matrix.
+    NumericalError
+        If a weight is NaN or infinite.
 
     References
     ----------
     Jia, K., Tao, D., Gao, S. & Xu, X. (2017). Improving training of deep neural networks via singular value bounding.
     CVPR.
     """
-    if not 0 <= bound < float("inf"):
-        raise ConfigError(f"bound must be 0 or more, got {bound}")
-    with torch.no_grad():
-        for matrix in weights:
-            left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    if not (gate.is_number(bound) and bound >= 0):
+        raise ConfigError(f"bound must be 0 or more, got {bound!r}")
+    with torch.no_grad(), gate.solvable("singular values"):
+        for matrix in gate.matrices(weights):
+            left, values, right = torch.linalg.svd(gate.numbers(matrix, "weights"), full_matrices=False)
             matrix.copy_(left @ torch.diag(values.clamp(1 / (1 + bound), 1 + bound)) @ right)
 
 

@@ -6,7 +6,6 @@ NeurIPS 33.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from biorep.config import setting
 from biorep.context import as_usual
 from biorep.errors import ConfigError
+from biorep.nn import gate
 from biorep.nn.loss import Forward
 from biorep.nn.streaming import Layers, layer_covariances
 from biorep.penalties.base import BasePenalty, hidden_layers
@@ -63,12 +63,15 @@ def spectral_penalty(
         If `tau` is not between 0 and D - 2, the target is unknown, the batch is too small for the anchor, or the basis
         is not that of as many neuroids.
     """
-    if not math.isfinite(alpha):
-        raise ConfigError(f"alpha must be a number, got {alpha}")
+    if not gate.is_number(alpha):
+        raise ConfigError(f"alpha must be a number, got {alpha!r}")
+    activations = gate.numbers(activations, "activations")
     samples, width = activations.shape
     check_anchor(samples, width, tau, own=basis is None)
-    if basis is not None and basis.shape != (width, width):
-        raise ConfigError(f"the basis is {tuple(basis.shape)}, the activations have {width} neuroids: it is not theirs")
+    if basis is not None:
+        basis = gate.numbers(basis, "basis").to(activations)
+        if basis.shape != (width, width):
+            raise ConfigError(f"the basis is {tuple(basis.shape)}, the activations have {width} neuroids: not theirs")
     centred = activations - activations.mean(0)
     variances = own_variances(centred) if basis is None else (centred @ basis).square().sum(0) / (samples - 1)
     ordered = variances.sort(descending=True).values
@@ -84,8 +87,8 @@ def spectral_penalty(
 
 def check_anchor(samples: int, width: int, tau: int, *, own: bool) -> None:
     """Raise `ConfigError` unless a batch and a layer are large enough for an anchor at index `tau`."""
-    if not 0 <= tau <= width - 2:
-        raise ConfigError(f"tau = {tau} must be between 0 and {width - 2}, the width of the layer less 2")
+    if not gate.is_whole(tau) or not 0 <= tau <= width - 2:
+        raise ConfigError(f"tau = {tau!r} must be between 0 and {width - 2}, the width of the layer less 2, and whole")
     needed = tau + 3 if own else max(2, tau + 1)
     if samples < needed:
         raise ConfigError(
@@ -99,10 +102,11 @@ def own_variances(centred: Tensor) -> Tensor:
     samples, width = centred.shape
     if samples < ENOUGH * width:
         warnings.warn(small_batch(samples, width), stacklevel=3)
-    if samples <= width:
-        gram = centred @ centred.T / (samples - 1)
-        return torch.linalg.eigvalsh(gram)[1:]  # one direction is taken by the mean
-    return torch.linalg.eigvalsh(centred.T @ centred / (samples - 1))
+    with gate.solvable("the spectrum of the batch"):
+        if samples <= width:
+            gram = centred @ centred.T / (samples - 1)
+            return torch.linalg.eigvalsh(gram)[1:]  # one direction is taken by the mean
+        return torch.linalg.eigvalsh(centred.T @ centred / (samples - 1))
 
 
 def small_batch(samples: int, width: int) -> str:

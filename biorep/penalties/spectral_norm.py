@@ -13,6 +13,7 @@ from biorep import rng
 from biorep.config import setting
 from biorep.context import as_usual
 from biorep.errors import ConfigError
+from biorep.nn import gate
 from biorep.nn.loss import Forward
 from biorep.penalties.base import BasePenalty, matrices
 
@@ -50,10 +51,11 @@ def spectral_norm_penalty(
     Zavatone-Veth, J. & Pehlevan, C. (2024). Spectral regularization for adversarially-robust representation learning.
     arXiv:2405.17181.
     """
-    if not weights:
-        raise ConfigError("there are no matrices to take a norm of")
-    if iterations < 1:
-        raise ConfigError(f"iterations must be at least 1, got {iterations}")
+    weights = gate.matrices(weights)
+    if not gate.is_whole(iterations) or iterations < 1:
+        raise ConfigError(f"iterations must be at least 1, and whole, got {iterations!r}")
+    if starts is not None and [start.shape for start in starts] != [matrix.shape[1:] for matrix in weights]:
+        raise ConfigError("starts must be a vector (input,) for each matrix (output, input)")
     total = weights[0].new_zeros(())
     for index, matrix in enumerate(weights):
         start = drawn_start(matrix) if starts is None else starts[index]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from biorep.config import setting
 from biorep.context import as_usual
+from biorep.errors import ConfigError
 from biorep.nn.loss import Forward
 from biorep.penalties.base import BasePenalty
 
@@ -17,7 +18,10 @@ from biorep.penalties.base import BasePenalty
 @as_usual()
 def weight_penalty(module: nn.Module) -> Tensor:
     """Return the sum of squares of all parameters, biases and output layer included (Holzhausen et al. 2024)."""
-    return torch.stack([parameter.square().sum() for parameter in module.parameters()]).sum()
+    found = [parameter.square().sum() for parameter in module.parameters()] if isinstance(module, nn.Module) else []
+    if not found:
+        raise ConfigError(f"needs a module with parameters, got {type(module).__name__}")
+    return torch.stack(found).sum()
 
 
 class WeightPenalty(BasePenalty):

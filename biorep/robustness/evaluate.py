@@ -126,6 +126,7 @@ def evaluate(
     [1.0, 1.0, 0.0]
     """
     _check_kinds(model, dataset, prepare, context)
+    rng.check_seed(seed)
     chosen = _images(dataset, images, split, fitted)
     named = _named(attacks)
     grids: dict[Norm, list[float]] = {"linf": _grid(linf, LINF, chosen), "l2": _grid(l2, L2, chosen)}

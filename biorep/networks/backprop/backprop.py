@@ -10,7 +10,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from biorep.nn.encoder import Encoder, normalised
 from biorep.nn.initial import Init, initialise
 from biorep.nn.layers import Activation, FrozenLayers, Hidden, Trainable, load_hidden, save_hidden, standardised
 from biorep.nn.loss import Forward, Part, trace
-from biorep.nn.schedule import Schedule
+from biorep.nn.schedule import Milestones, Optimiser, Schedule
 from biorep.nn.streaming import layer_covariances
 from biorep.nn.training import Training
 from biorep.penalties.base import BasePenalty
@@ -81,14 +81,14 @@ class Backprop(DifferentiableNetwork):
     )
     epochs: int = setting(50, ge=0, description="passes over the training images")
     batch_size: int = setting(100, ge=1, description="images per update")
-    optimiser: Literal["adam", "amsgrad", "sgd"] = setting(
+    optimiser: Optimiser = setting(
         "adam",
         neutral="adam",
         description="amsgrad: Adam that never forgets its largest gradients; sgd: with `momentum`",
     )
     momentum: float = setting(0.9, ge=0, lt=1, neutral=0.9, description="of sgd")
     learning_rate: float = setting(1e-3, gt=0, description="learning rate in the first epoch")
-    milestones: dict[int, float] = setting({}, description="epoch (from 0) -> learning rate from then on")
+    milestones: Milestones = setting({}, description="epoch (from 0) -> learning rate from then on")
     fade: tuple[int, float] | None = setting(
         None,
         neutral=None,
@@ -133,14 +133,6 @@ class Backprop(DifferentiableNetwork):
     @classmethod
     def _sort(cls, value: tuple[BasePenalty, ...]) -> tuple[BasePenalty, ...]:
         return tuple(sorted(value, key=lambda penalty: penalty.word))  # their order is no result, so it is in no key
-
-    @field_validator("milestones")
-    @classmethod
-    def _rates(cls, value: dict[int, float]) -> dict[int, float]:
-        for epoch, rate in value.items():
-            if epoch < 0 or rate < 0:
-                raise ValueError(f"milestones are epoch >= 0: rate >= 0, got {epoch}: {rate}")
-        return value
 
     @field_validator("fade")
     @classmethod

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import xarray as xr
 
+from biorep import rng
 from biorep.config import setting
 from biorep.context import RunContext
 from biorep.errors import DataError
@@ -26,6 +27,7 @@ class Pixels(DifferentiableNetwork):
 
     def fit(self, dataset: xr.Dataset, *, seed: int, context: RunContext | None = None) -> xr.Dataset:
         """Return a state that only knows the number of pixels."""
+        rng.check_seed(seed)
         self.check_fitting(dataset)
         state = xr.Dataset(coords={"input": range(flat_images(dataset).shape[1])})
         set_report(state, {}, [])

@@ -25,7 +25,7 @@ def from_arrays(
     images: np.ndarray,
     labels: np.ndarray | None = None,
     *,
-    split: str | np.ndarray = "train",
+    split: str | Sequence[str] | np.ndarray | None = None,
     value_range: Sequence[float] | np.ndarray | None = None,
     class_names: Sequence[str] | Mapping[Any, Any] | None = None,
     stimulus_id: Sequence[str] | None = None,
@@ -37,12 +37,13 @@ def from_arrays(
     Parameters
     ----------
     images : array, (presentation, ...)
-        Unsigned bytes (divided by 255), or floats inside `value_range`. Of an xarray array names of dims and the
-        attribute `value_range` are read. Of others one side of 1, 3 or 4 is that of the channels, first or last.
+        Unsigned bytes (divided by 255), or floats inside `value_range`. Of an xarray array are read: the names of its
+        dims, and where they are not given its attribute `value_range` and its coordinates `split` and `stimulus_id`.
+        Of others one side of 1, 3 or 4 is that of the channels, first or last.
     labels : array of integers or words, (presentation,), optional
         Class of each image, counted from 0, or its name; all 0 if not given.
     split : str or array of str, (presentation,)
-        ``train``, ``validation`` or ``test``, or what others call them: ``Training``, ``val``.
+        ``train``, ``validation`` or ``test``, or what others call them: ``Training``, ``val``; ``train`` if not given.
     value_range : (float, float), optional
         Smallest and largest value that an image may have; [0, 1] if not given.
     class_names : sequence of str or dict, optional
@@ -85,8 +86,14 @@ def from_arrays(
     """
     import xarray as xr
 
-    if value_range is None:
-        value_range = getattr(images, "attrs", {}).get("value_range")
+    # An xarray array of images knows these itself: those of a test split must not become training data unnoticed.
+    attributes, coords = getattr(images, "attrs", {}), getattr(images, "coords", {})
+    value_range = attributes.get("value_range") if value_range is None else value_range
+    if split is None:
+        split = coords.get("split", "train")
+    if stimulus_id is None and "stimulus_id" in coords:  # a dim of this name has none by itself
+        stimulus_id = coords["stimulus_id"]
+    class_names = getattr(labels, "attrs", {}).get("class_names") if class_names is None else class_names
     # Values are judged in the order of the dims in which they came: messages say where one stands.
     values, bounds = _scaled(array_of(images, "images"), value_range)
     values, order = arranged(

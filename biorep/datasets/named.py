@@ -51,11 +51,12 @@ def read_netcdf(path: Path) -> xr.Dataset:
         file = groups.pop("/").load()
     table: dict[str, Any] = {str(name): _unpacked(file[name]) for name in file.variables if not _counts(file, name)}
     unused = [f"the group {name}" for name, group in groups.items() if group.variables]
-    for name, attributes in [("", file.attrs), *((name, array.attrs) for name, array in [*table.items()])]:
+    known = {name: array.attrs for name, array in table.items() if _is_known(name.lower())}
+    for name, attributes in [("", file.attrs), *known.items()]:
         for key, value in attributes.items():
             if key in _SAID:
                 _add(table, key, value)
-            elif _is_known(name.lower()) and key not in _DESCRIPTIVE:
+            elif name and key not in _DESCRIPTIVE:
                 unused.append(f"{name}.{key}")
     dataset = _from_table(path, table, unused)
     return dataset.assign_attrs({key: value for key, value in file.attrs.items() if key not in _SAID})

@@ -180,9 +180,10 @@ def test_what_a_netcdf_holds_beside_is_named(tmp_path):
     data = _base(valid_range=[0, 100], long_name="photographs").assign_coords(
         row=[3, 2, 1, 0], column=np.arange(5) * 0.5, presentation=list("abcdefghij")
     )
+    data["extra"] = ((), 1.0, {"value_range": [0, 7]})  # says nothing of the images
     data.to_netcdf(tmp_path / "a.nc")
     data.to_netcdf(tmp_path / "a.nc", mode="a", group="more")
-    with pytest.warns(UserWarning, match=r"not used: presentation, row, the group /more, images.valid_range\. "):
+    with pytest.warns(UserWarning, match=r"not used: extra, presentation, row, the group /more, images.valid_range\. "):
         own.read_path(tmp_path / "a.nc")
     data.to_netcdf(tmp_path / "b.nc", group="more")
     assert _message(DataError, tmp_path / "b.nc").startswith(f"{tmp_path / 'b.nc'} holds the group /more. ")

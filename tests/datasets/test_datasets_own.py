@@ -215,6 +215,17 @@ def test_channels_are_found_where_one_side_alone_can_be_theirs(shape):
     np.testing.assert_array_equal(found, (images.transpose(0, 2, 3, 1) if first else images).astype(np.float32))
 
 
+def test_an_xarray_array_of_images_knows_its_range_split_and_names():
+    split = np.array(["train", "test"] * 20)
+    whole = datasets.from_arrays(
+        IMAGES / 255 - 0.5, LABELS, split=split, value_range=(-1, 1), class_names=["c", "a", "b"], name="own"
+    )
+    assert datasets.from_arrays(whole["image"], whole["label"]).identical(whole)
+    test = whole.isel(presentation=1)["image"].expand_dims("presentation")
+    assert datasets.from_arrays(test.assign_coords(stimulus_id=("presentation", ["x"])))["split"].values == ["test"]
+    assert set(datasets.from_arrays(whole["image"], split="validation")["split"].values) == {"validation"}
+
+
 def test_dims_without_names_are_those_of_an_array():
     images = np.random.default_rng(0).random((5, 3, 6, 7))
     assert datasets.from_arrays(xr.DataArray(images)).identical(datasets.from_arrays(images))

@@ -210,7 +210,6 @@ REFUSED = {
     "linf a table": lambda: attacked(linf=[[0.1]]),
     "linf ragged": lambda: attacked(linf=[[0.1], [0.1, 0.2]]),
     "linf infinite": lambda: attacked(linf=[np.inf]),
-    "attacks a word": lambda: attacked(attacks="pgd"),
     "attacks of numbers": lambda: attacked(attacks=[3]),
     "precision 0": lambda: attacked(precision=0),
     "precision NaN": lambda: attacked(precision=np.nan),
@@ -227,7 +226,6 @@ REFUSED = {
     "two classes": lambda: attacked(model=lambda images: model(images)[:, :2]),
     "tuple": lambda: attacked(model=lambda images: (model(images), 1)),
     "integer logits": lambda: attacked(model=lambda images: model(images).long()),
-    "training mode": lambda: attacked(model=batch_norm()),
     "another width": lambda: attacked(model=torch.nn.Linear(5, 3).eval()),
     "attack gives NaN": lambda: wrong_attack(lambda problem, index: problem.images[index] * torch.nan),
     "attack leaves the box": lambda: wrong_attack(lambda problem, index: problem.images[index] + 9),
@@ -290,12 +288,16 @@ def test_an_attack_or_a_model_that_works_in_place_moves_nothing():
 def test_half_precision_logits_are_attacked_as_others():
     half, single = (attacked(model=lambda x, to=to: model(x).to(to)) for to in (torch.float16, torch.float32))
     np.testing.assert_allclose(half["linf"]["accuracy"], single["linf"]["accuracy"], atol=0.1)
+
+
+@pytest.mark.parametrize("attack", [pgd, fgsm])
+def test_a_module_in_training_mode_is_attacked_as_it_is_used(attack):
     module = batch_norm()
     before = module[0].running_mean.clone()
-    with pytest.raises(BiorepError):
-        step(pgd, model=module)
+    found = step(attack, model=module)
     assert torch.equal(module[0].running_mean, before)
     assert module.training
+    assert torch.equal(found, step(attack, model=module.eval()))
 
 
 def test_figures_take_what_an_opened_plan_holds():

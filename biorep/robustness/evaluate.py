@@ -62,7 +62,7 @@ def evaluate(
     ----------
     model : callable
         Images (presentation, ...) to logits (presentation, class), by torch operations: a module in evaluation mode, or
-        any function. A module's parameters are frozen meanwhile, and afterwards as they were.
+        any function. A module is asked as in use, whatever mode it is in, and afterwards it is as it was.
     dataset : xr.Dataset
         Images, ``image(presentation, ...)``, and ``label(presentation)``.
     attacks : Attack, str or mapping, or a sequence of them

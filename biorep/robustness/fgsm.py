@@ -32,7 +32,7 @@ def fgsm(
     Parameters
     ----------
     model : callable
-        Images (presentation, ...) to logits (presentation, class).
+        Images (presentation, ...) to logits (presentation, class). A module in training mode is asked as in use.
     images : Tensor, (presentation, ...)
     labels : Tensor of int64, (presentation,)
     epsilon : float or Tensor, (presentation,)
@@ -51,7 +51,7 @@ def fgsm(
     ----------
     Goodfellow, Shlens & Szegedy (2015), arXiv:1412.6572.
     """
-    check_call(model, images, labels, epsilon=epsilon, norm=norm, bounds=bounds, loss=loss)
+    check_call(images, labels, epsilon=epsilon, norm=norm, bounds=bounds, loss=loss)
     gradient, _ = gradient_and_logits(model, images, labels, loss)
     return (images + per_image(epsilon, images) * direction(gradient, norm)).clamp(*bounds)
 

@@ -31,14 +31,7 @@ def dtype_of(model: Model) -> torch.dtype | None:
 
 @contextmanager
 def frozen(model: Model, device: str) -> Iterator[None]:
-    """Freeze a module's parameters and keep it on a device; afterwards all is as it was.
-
-    Raises
-    ------
-    ConfigError
-        If a part of it is in training mode: dropout and batch statistics would change its answers.
-    """
-    refuse_training(model)
+    """Freeze a module's parameters, keep it on a device and `in_use`; afterwards all is as it was."""
     if not isinstance(model, nn.Module):
         yield
         return
@@ -46,21 +39,28 @@ def frozen(model: Model, device: str) -> Iterator[None]:
     required = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
         model.requires_grad_(False).to(device)
-        yield
+        with in_use(model):
+            yield
     finally:
         model.to(home)
         for parameter, was in required:
             parameter.requires_grad_(was)
 
 
-def refuse_training(model: Model) -> None:
-    """Raise `ConfigError` if a part of a module is in training mode."""
-    parts = model.named_modules() if isinstance(model, nn.Module) else ()
-    if names := [name or "the whole model" for name, part in parts if part.training]:
-        raise ConfigError(
-            f"the model is in training mode ({names[0]}), where dropout and batch norm answer otherwise than in use. "
-            "Call model.eval() first."
-        )
+@contextmanager
+def in_use(model: Model) -> Iterator[None]:
+    """Keep all parts of a module in evaluation mode while the block runs; afterwards each is in its own mode again.
+
+    In training mode dropout and batch statistics would answer otherwise than the module does in use, and learn.
+    """
+    training = [part for part in model.modules() if part.training] if isinstance(model, nn.Module) else []
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def _places(model: Model) -> set[torch.device]:

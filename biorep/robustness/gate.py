@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from biorep.errors import ConfigError, DataError, NumericalError
-from biorep.robustness.frozen import refuse_training
+from biorep.robustness.frozen import in_use
 from biorep.robustness.perturbation import Bounds, Loss, Model, Norm
 from biorep.words import checked
 
 
 @checked
 def check_call(
-    model: Model,
     images: Tensor,
     labels: Tensor,
     *,
@@ -33,15 +32,13 @@ def check_call(
     Raises
     ------
     ConfigError
-        If a word is unknown, an epsilon is negative or no number, the bounds are no interval, or the model is in
-        training mode.
+        If a word is unknown, an epsilon is negative or no number, or the bounds are no interval.
     DataError
         If images are no floating-point tensor or lie outside the bounds, or labels do not belong to them.
     NumericalError
         If images are NaN or infinite.
     """
     check_problem(images, labels, norm=norm, bounds=bounds)
-    refuse_training(model)
     try:
         radii = torch.as_tensor(epsilon)
     except (TypeError, ValueError, RuntimeError):
@@ -123,7 +120,8 @@ def logits_of(model: Model, images: Tensor, labels: Tensor) -> Tensor:
         If a logit is NaN. Infinite ones are allowed: some models mask classes with them.
     """
     try:
-        logits = model(images.clone())  # a model may normalise in place
+        with in_use(model):
+            logits = model(images.clone())  # a model may normalise in place
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         taken = f"{tuple(images.shape)} {images.dtype}"
         raise ConfigError(f"the model fails on images {taken}: {type(error).__name__}: {error}") from error

@@ -37,7 +37,7 @@ def pgd(
     Parameters
     ----------
     model : callable
-        Images (presentation, ...) to logits (presentation, class).
+        Images (presentation, ...) to logits (presentation, class). A module in training mode is asked as in use.
     images : Tensor, (presentation, ...)
     labels : Tensor of int64, (presentation,)
     epsilon : float or Tensor, (presentation,)
@@ -64,7 +64,7 @@ def pgd(
     ----------
     Madry et al. (2018), arXiv:1706.06083; Carlini & Wagner (2017), arXiv:1608.04644 (margin loss).
     """
-    check_call(model, images, labels, epsilon=epsilon, norm=norm, bounds=bounds, loss=loss)
+    check_call(images, labels, epsilon=epsilon, norm=norm, bounds=bounds, loss=loss)
     steps = whole(steps, "steps")
     if relative_step is not None and not (is_positive(relative_step) and relative_step < float("inf")):
         raise ConfigError(f"relative_step must be a positive number, got {relative_step!r}")

@@ -209,7 +209,6 @@ def test_margin():
         ({"labels": torch.zeros(6, dtype=torch.bool)}, DataError, "labels must be integers"),
         ({"labels": np.zeros(6, int)}, DataError, "labels must be a torch tensor, got ndarray"),
         ({"images": torch.zeros(6, 10, dtype=torch.uint8)}, DataError, "images must be floating-point numbers"),
-        ({"model": Linear(4, 10, 0).train()}, ConfigError, "the model is in training mode"),
         ({"labels": torch.full((6,), 4)}, DataError, "the model has 4 classes"),
         ({"images": torch.full((6, 10), torch.nan)}, NumericalError, "60 values are NaN or infinite"),
         ({"model": lambda images: images.flatten(1) * torch.nan}, NumericalError, "NaN for 6 of 6 images"),

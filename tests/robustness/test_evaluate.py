@@ -326,11 +326,19 @@ def test_a_prepared_image_is_what_is_attacked(linear, digits):
     assert found == pytest.approx(expected / 10, rel=0.05)
 
 
-def test_a_model_in_training_mode_is_refused(digits):
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(64, 10)).eval()
-    model[1].train()
-    with pytest.raises(ConfigError, match=r"the model is in training mode \(1\).*Call model.eval\(\) first"):
-        evaluate(model, digits["test"], images=10)
+def test_a_model_in_training_mode_is_attacked_as_it_is_used_and_left_as_it_was(digits):
+    """Dropout would hide the gradients and batch norm would learn the attacked images."""
+    parts = torch.nn.Flatten(), torch.nn.BatchNorm1d(64), torch.nn.Dropout(0.5), torch.nn.Linear(64, 10)
+    model = torch.nn.Sequential(*parts)
+    model(torch.as_tensor(digits["test"]["image"].values))  # statistics
+    settings = {"images": 30, "linf": [0.05], "l2": [], "noise": []}
+    used = evaluate(model.eval(), digits["test"], **settings)
+    model.train()
+    model[3].eval()
+    before = model[1].running_mean.clone()
+    assert evaluate(model, digits["test"], **settings).identical(used)
+    assert [part.training for part in model] == [True, True, True, False]
+    assert torch.equal(model[1].running_mean, before)
 
 
 def test_a_model_is_frozen_meanwhile_and_left_as_it_was(digits):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
@@ -176,7 +177,7 @@ def _truths(cls: type[Config], data: Mapping[Any, Any]) -> Iterator[InitErrorDet
 
 
 def _holds_truth(value: Any) -> bool:
-    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_holds_truth, value)))
+    return isinstance(value, bool | np.bool_) or (isinstance(value, list | tuple) and any(map(_holds_truth, value)))
 
 
 def _takes_truth(annotation: Any) -> bool:

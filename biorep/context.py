@@ -121,7 +121,7 @@ def as_usual() -> Iterator[None]:
             if torch.get_default_dtype() != torch.float32:
                 stack.callback(torch.set_default_dtype, torch.get_default_dtype())
                 torch.set_default_dtype(torch.float32)
-            if torch.get_default_device().type != "cpu":
+            if torch.empty(0).device.type != "cpu":
                 stack.enter_context(torch.device("cpu"))
         yield
 

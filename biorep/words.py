@@ -45,19 +45,18 @@ def checked(function: Any) -> Any:
     if isinstance(function, type):
         function.__init__ = checked(function.__init__)  # type: ignore[misc]
         return function
-    signature = inspect.signature(function)
-    places = tuple(signature.parameters)
+    parameters = inspect.signature(function).parameters
+    places = {name: (place, parameter.default) for place, (name, parameter) in enumerate(parameters.items())}
 
     @functools.cache
-    def rules() -> dict[str, tuple[Any, ...]]:
-        return allowed_words(function)
+    def rules() -> list[tuple[str, int, Any, tuple[Any, ...]]]:
+        return [(name, *places[name], words) for name, words in allowed_words(function).items()]
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        for name, words in rules().items():
-            place = places.index(name)
-            value = args[place] if place < len(args) else kwargs.get(name, signature.parameters[name].default)
-            if value is not inspect.Parameter.empty:
+        for name, place, default, words in rules():
+            value = args[place] if place < len(args) else kwargs.get(name, default)
+            if not (type(value) is str and value in words) and value is not inspect.Parameter.empty:
                 _check(value, words, name)
         return function(*args, **kwargs)
 

@@ -239,3 +239,11 @@ def test_what_cannot_be_attacked_is_explained(attack, wrong, error, message):
 def test_what_would_attack_nothing_is_refused(wrong, error, message):
     with pytest.raises(error, match=message):
         pgd(Linear(4, 10, 0), _images(6), torch.zeros(6, dtype=torch.int64), epsilon=0.1, **wrong)
+
+
+@pytest.mark.parametrize("attack", [fgsm, pgd])
+@pytest.mark.parametrize("labels", [torch.zeros(4, dtype=torch.int64), torch.arange(4) % 2])
+def test_one_output_is_no_classifier(attack, labels):
+    """With all labels 0 nothing could be fooled, and the images would come back as they are."""
+    with pytest.raises(DataError, match="the model has one output, .* a binary network needs two logits"):
+        attack(Linear(1, 10, 0), _images(4), labels, epsilon=0.1)

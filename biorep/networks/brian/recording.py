@@ -61,6 +61,7 @@ def record(
     ConfigError
         If a layer, a neuron or a variable is unknown.
     """
+    variables = [variables] if isinstance(variables, str) else variables
     check_dataset(dataset, value_range=network.accepts)
     images = network.prepare_images(flat_images(dataset))
     names: list[str] = []

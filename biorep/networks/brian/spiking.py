@@ -268,6 +268,7 @@ class SpikingNetwork(BrianNetwork):
 def _layers_of(feed: Feeder, wish: Sequence[str] | None, word: str) -> list[str]:
     """Return the layers that are asked for, by their own names."""
     there = list(feed.program.layers)
+    wish = [wish] if isinstance(wish, str) else wish
     return [there[0] if name == "last" else choose(name, there, f"layer of '{word}'") for name in wish or there]
 
 

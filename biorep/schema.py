@@ -295,7 +295,10 @@ def subset(dataset: xr.Dataset, count: int | None) -> xr.Dataset:
 def label_names(dataset: xr.Dataset) -> list[str]:
     """Return the class names in the order of the labels; raise `DataError` if the labels have none."""
     if "label" not in dataset or "class_names" not in dataset["label"].attrs:
-        raise DataError("'label' has no attribute 'class_names'; biorep.datasets.from_arrays sets it")
+        raise DataError(
+            "'label' has no attribute 'class_names', the names of the classes as a JSON list: json.dumps(['a', 'b']); "
+            "biorep.datasets.from_arrays sets it"
+        )
     return [str(name) for name in json.loads(dataset["label"].attrs["class_names"])]
 
 

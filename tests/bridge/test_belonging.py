@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from biorep import network
 from biorep.bridge import Readout, classifier, predict, score
 from biorep.errors import BiorepError, ConfigError, DataError
+from biorep.networks.base import mark
 from biorep.robustness import evaluate
+from biorep.tables import NETWORKS
 
 LEARNT = {"epochs": 1, "evaluate": 0}
 #: Networks of which no two answer alike, most of them of the same width.
@@ -78,6 +80,14 @@ def test_a_state_without_its_mark_or_its_arrays_is_an_error_of_biorep(trained, s
             assert (
                 dict(other.sizes).items() >= {k: v for k, v in own.sizes.items() if k in ("neuroid", "input")}.items()
             )
+
+
+@pytest.mark.parametrize("word", [word for word in NETWORKS if NETWORKS.load(word).own_process])
+def test_a_simulation_refuses_the_state_of_another_network_before_it_begins(word, small):
+    for other in (network(word, units=5), network("random-features", units=4)):
+        state = mark(other, xr.Dataset(), small["test"])
+        with pytest.raises(DataError, match="the state is of a network with the (kind|units)"):
+            network(word, units=4).encode(state, small["test"])
 
 
 def test_what_was_cut_turned_or_widened(trained, small):

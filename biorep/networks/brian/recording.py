@@ -12,7 +12,7 @@ from biorep.engines.chunks import Answers, Feeder, Showing
 from biorep.engines.layout import Timing
 from biorep.engines.presentation import Circuit
 from biorep.errors import ConfigError, choose
-from biorep.networks.base import flat_images
+from biorep.networks.base import check_state, flat_images
 from biorep.networks.brian.simulation import encoding_keys, feeder
 from biorep.networks.brian.spiking import SpikingNetwork
 from biorep.schema import check_dataset, describe, presentation_coords
@@ -63,6 +63,7 @@ def record(
     """
     variables = [variables] if isinstance(variables, str) else variables
     check_dataset(dataset, value_range=network.accepts)
+    check_state(network, state, dataset)
     images = network.prepare_images(flat_images(dataset))
     names: list[str] = []
     chosen = np.zeros(0, int)

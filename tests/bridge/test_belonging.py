@@ -57,6 +57,12 @@ def trained(small):
     return {name: (net, net.fit(small["train"], seed=0)) for name, net in networks.items()}
 
 
+@pytest.fixture(scope="module")
+def readout(trained, small):
+    net, state = trained["random"]
+    return Readout().fit(net.encode(state, small["train"]))
+
+
 def test_the_state_of_another_network_is_refused(trained, small):
     for name, (net, own) in trained.items():
         assert net.encode(own, small["test"]).sizes["presentation"] == 10
@@ -100,10 +106,9 @@ def test_what_was_cut_turned_or_widened(trained, small):
             net.encode(cut, small["test"])
 
 
-def test_a_readout_of_another_state_is_refused(trained, small):
+def test_a_readout_of_another_state_is_refused(trained, small, readout):
     net, state = trained["random"]
     again = net.fit(small["train"], seed=0)
-    readout = Readout().fit(net.encode(state, small["train"]))
     assert classifier(net, again, readout)(torch.as_tensor(small["test"]["image"].values)).shape == (10, 3)
     others = [(net, net.fit(small["train"], seed=1)), trained["kh"]]
     for other, its in others:
@@ -117,10 +122,9 @@ def test_a_readout_of_another_state_is_refused(trained, small):
 
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(order=st.permutations(range(8)), classes=st.permutations(range(3)), turned=st.booleans())
-def test_neuroids_and_classes_are_matched_by_name(trained, small, order, classes, turned):
+def test_neuroids_and_classes_are_matched_by_name(trained, small, readout, order, classes, turned):
     net, state = trained["random"]
-    train, test = (net.encode(state, small[split]) for split in ("train", "test"))
-    readout = _fitted(train)
+    test = net.encode(state, small["test"])
     wanted = score(readout, test)
     images = torch.as_tensor(small["test"]["image"].values)
     logits = classifier(net, state, readout)(images)
@@ -133,16 +137,8 @@ def test_neuroids_and_classes_are_matched_by_name(trained, small, order, classes
     np.testing.assert_allclose(moved, logits[:, list(classes)], rtol=1e-5, atol=1e-5)
 
 
-_READOUTS: dict[int, xr.Dataset] = {}
-
-
-def _fitted(train):
-    return _READOUTS.setdefault(0, Readout().fit(train))
-
-
-def test_an_attack_matches_classes_by_name(trained, small):
+def test_an_attack_matches_classes_by_name(trained, small, readout):
     net, state = trained["random"]
-    readout = Readout().fit(net.encode(state, small["train"]))
     data = small["test"]
     turned = data.assign(label=("presentation", 2 - data["label"].values, {"class_names": json.dumps(["c", "b", "a"])}))
     model = classifier(net, state, readout)
@@ -151,9 +147,8 @@ def test_an_attack_matches_classes_by_name(trained, small):
     np.testing.assert_array_equal(found[0]["linf"]["critical_distance"], found[1]["linf"]["critical_distance"])
 
 
-def test_a_readout_whose_classes_have_no_names_is_refused(trained, small):
+def test_a_readout_whose_classes_have_no_names_is_refused(trained, small, readout):
     net, state = trained["random"]
-    readout = Readout().fit(net.encode(state, small["train"]))
     test = net.encode(state, small["test"])
     same = readout.assign_coords({"class": ["a", "b", "a"]})
     for spoilt in (readout.drop_vars("class"), same, xr.Dataset(), None, test):

@@ -132,8 +132,8 @@ def logits_of(model: Model, images: Tensor, labels: Tensor) -> Tensor:
         raise DataError(f"logits must be floating-point numbers, got {logits.dtype}")
     if logits.shape[1] < 2:
         raise DataError(
-            "the model has one output, and a class is fooled only by another one: return two logits, "
-            "torch.cat([torch.zeros_like(z), z], 1) for the logit z of class 1"
+            "the model has one output, and of one class no image can be told from others: a binary network needs two "
+            "logits, torch.cat([torch.zeros_like(z), z], 1) for the logit z of class 1"
         )
     logits = logits.float() if logits.dtype.itemsize < 4 else logits  # losses in half precision round to nothing
     if len(labels) and (int(labels.max()) >= logits.shape[1] or int(labels.min()) < 0):

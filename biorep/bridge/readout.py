@@ -7,7 +7,7 @@ penalty means the same for every network, whatever the scale of its code.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -50,7 +50,7 @@ class Readout(Measure):
     standard: ClassVar[bool] = True
     seeded: ClassVar[bool] = True
     on_device: ClassVar[bool] = True
-    versions: ClassVar[dict[str, int]] = {"readout": 1, "training": 1}
+    versions: ClassVar[dict[str, int]] = {"readout": 2, "training": 1}
     columns: ClassVar[tuple[Column, ...]] = (Column("accuracy", "test accuracy", 3, "share of all test images"),)
     apart: ClassVar[tuple[str, ...]] = (
         "readout_weights",
@@ -61,11 +61,11 @@ class Readout(Measure):
     )
 
     kind: Literal["readout"] = "readout"
-    source: Literal["auto", "trained", "own", "assignment", "proportion"] = setting(
+    source: Literal["auto", "trained", "own", "assignment", "proportion", "shares"] = setting(
         "auto",
         description="own: the output layer that a backprop network has learnt; auto: own if there is one; assignment: "
-        "each neuroid votes for the class that it answers most to (Diehl & Cook 2015); proportion: for every class "
-        "with its share of the neuroid's answers (Hazan et al. 2018)",
+        "each neuroid votes for the class that it answers most to (Diehl & Cook 2015); proportion: so, weighted by the "
+        "share that class has of the neuroid's answers (Hazan et al. 2018); shares: for every class with its share",
     )
     images: int | None = setting(
         None, ge=1, neutral=None, description="fit to so many of the training images, a fixed choice; null: to all"
@@ -158,8 +158,8 @@ class Readout(Measure):
         require_splits(representation, FITTING, "training of a readout")
         features, labels = stacked(representation)
         classes = label_names(representation)
-        if self.source in ("assignment", "proportion"):
-            return _of(representation, votes(features, labels, classes, shared=self.source == "proportion"))
+        if self.source in VOTES:
+            return _of(representation, votes(features, labels, classes, VOTES[self.source]))
         if len(np.unique(labels)) < 2:
             raise DataError("a readout needs at least two classes among the training presentations")
         mean = features.mean(0, dtype=np.float64).astype(np.float32)
@@ -229,20 +229,33 @@ class Readout(Measure):
         return module.weight.detach().cpu().double().numpy(), module.bias.detach().cpu().double().numpy(), report, []
 
 
-def votes(features: np.ndarray, labels: np.ndarray, classes: list[str], *, shared: bool) -> xr.Dataset:
+#: Rules of `votes`: share of a neuroid's answers and, where only voters count, which these are -> weights.
+VOTES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "assignment": lambda share, voter: voter,
+    "proportion": lambda share, voter: voter * share,
+    "shares": lambda share, voter: share,
+}
+
+
+def votes(
+    features: np.ndarray,
+    labels: np.ndarray,
+    classes: list[str],
+    rule: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> xr.Dataset:
     """Let each neuroid vote by its mean responses to the classes; a neuroid without response has no vote.
 
-    A linear readout without bias. Diehl & Cook (2015), section 2.6: a neuroid votes for the class that it answers most
-    to, and a logit is the mean response of the voters, so that a weight is 0 or 1 / number of voters. `shared`, as the
-    proportion weighting of Hazan et al. (2018): it votes for every class, and a weight is the class's share of the sum
-    of its mean responses.
+    A linear readout without bias. ``assignment`` (Diehl & Cook 2015, section 2.6): a neuroid votes for the class that
+    it answers most to, and a logit is the mean response of the voters. ``proportion`` (proportion weighting of Hazan et
+    al. 2018): it is the mean of their responses times the share that the class has of the sum of a voter's mean
+    responses. ``shares``, a rule of our own: each neuroid votes for every class by that share, and a logit is the sum.
     """
     mean = np.stack(
         [features[labels == c].mean(0) if (labels == c).any() else 0 * features[0] for c in range(len(classes))]
     )
     best = (mean.argmax(0) == np.arange(len(classes))[:, None]) & (mean.max(0) > 0)
     voters = best.sum(1)
-    weights = mean / np.where(mean.sum(0) > 0, mean.sum(0), 1) if shared else best / np.maximum(voters, 1)[:, None]
+    weights = rule(mean / np.where(mean.sum(0) > 0, mean.sum(0), 1), best / np.maximum(voters, 1)[:, None])
     result = readout_dataset(weights, np.zeros(len(classes)), classes)
     result.attrs["neuroids"] = features.shape[1]
     warnings = [f"no neuroid answers most to class '{classes[c]}'" for c in np.flatnonzero(voters == 0)]

@@ -149,8 +149,10 @@ def test_assignment_lets_neuroids_vote_for_the_class_they_answer_most_to():
     # A third class that nobody votes for.
     fitted = Readout(source="assignment").fit(_representation(counts[:, :1], [0, 0, 1, 1]))
     assert "no neuroid answers most to class" in fitted.attrs["warnings"]
-    # By proportion: mean responses (3, 1/2, 1/2, 0) and (0, 4, 3, 0), as shares of their sums.
-    shared = Readout(source="proportion").fit(data)
+    # Mean responses (3, 1/2, 1/2, 0) and (0, 4, 3, 0), as shares of their sums: of the voters, and of all.
+    weighted = Readout(source="proportion").fit(data)["readout_weights"].values
+    np.testing.assert_allclose(weighted, [[1, 0, 0, 0], [0, 8 / 9 / 2, 6 / 7 / 2, 0]], rtol=1e-6)
+    shared = Readout(source="shares").fit(data)
     np.testing.assert_allclose(
         shared["readout_weights"].values, [[1, 1 / 9, 1 / 7, 0], [0, 8 / 9, 6 / 7, 0]], rtol=1e-6
     )

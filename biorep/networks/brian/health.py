@@ -122,7 +122,7 @@ def encoding_report(
 
 
 def coarse_steps(dt: float, constants: Mapping[str, float]) -> list[str]:
-    """Return a warning for each process that is faster than the time step.
+    """Return a warning for each process that the time step does not resolve.
 
     Parameters
     ----------
@@ -132,8 +132,8 @@ def coarse_steps(dt: float, constants: Mapping[str, float]) -> list[str]:
         Time constants in ms by the name of what decays.
     """
     return [
-        f"dt = {dt:g} ms is longer than the time constant of the {name}, {constant:g} ms: it is over before "
+        f"dt = {dt:g} ms is not shorter than the time constant of the {name}, {constant:g} ms: it is over before "
         f"the next step, and the network is another one than its equations say. Set 'dt' to {constant / 2:g} or less."
         for name, constant in constants.items()
-        if dt > constant
+        if dt >= constant
     ]

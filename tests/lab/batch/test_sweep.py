@@ -58,7 +58,7 @@ def begun(ledger):
 
 
 def test_a_sweep_gives_what_one_process_gives_and_repeats_nothing(sweep, tmp_path, ledger):
-    grid = "grid: {readout.source: [assignment, proportion], seed: {range: 3}}"
+    grid = "grid: {readout.source: [assignment, shares], seed: {range: 3}}"
     record, said = sweep(grid, workers=2)
     assert (len(record.runs), record.missing, said) == (6, [], [])
     assert len(begun(ledger)) == 3  # runs that share a training wait for it

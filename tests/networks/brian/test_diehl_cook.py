@@ -175,7 +175,7 @@ def test_dark_images_get_no_answer_and_a_warning(state):
 def test_steps_longer_than_a_time_constant_are_warned_of_with_the_number(images):
     coarse = _network(dt=1.5, stimulus_duration=60.0, rest_duration=21.0).fit(images, seed=0, context=NUMPY)
     assert (
-        "dt = 1.5 ms is longer than the time constant of the excitatory conductance, 1 ms" in coarse.attrs["warnings"]
+        "dt = 1.5 ms is not shorter than the time constant of the excitatory conductance, 1" in coarse.attrs["warnings"]
     )
     assert "inhibitory conductance" not in coarse.attrs["warnings"]
 

@@ -444,7 +444,7 @@ def test_what_has_other_dims_in_some_runs_is_apart(tmp_path):
         ("spectrum: {kind: isometry}", "'spectrum' is the word of a measure of its own"),
         ("shape_1: {kind: isometry}", "a measure cannot be called 'shape_1'"),
         ("network/x: {kind: isometry}", "a measure cannot be called 'network/x'"),
-        ("5: {}", "a key must be a word, found 5"),
+        ("5: {}", "unknown key '5'"),
     ],
 )
 def test_names_that_would_mislead_are_refused(tmp_path, lines, message):

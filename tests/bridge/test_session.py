@@ -28,7 +28,7 @@ SMALL = {
                      "objective": {"kind": "trades", "steps": 2}},
 }  # fmt: skip
 ATTACKED = {"attacks": ["fgsm", {"kind": "pgd", "steps": 3}], "linf": [0.1], "l2": [0.5], "noise": [0.1],
-            "noise_draws": 1, "refinements": 1}  # fmt: skip
+            "noise_draws": 1, "precision": 0.5}  # fmt: skip
 TORCH = [word for word in NETWORKS if not NETWORKS.load(word).own_process]
 
 

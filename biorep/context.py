@@ -54,6 +54,13 @@ class RunContext:
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", str(self.device))  # torch's own devices are as good
 
+    @classmethod
+    def of(cls, context: RunContext | None, device: str = "cpu") -> RunContext:
+        """Return a context that was given, or one for a device; raise `ConfigError` for what is none."""
+        if context is not None and not isinstance(context, cls):
+            raise ConfigError(f"context must be a RunContext, such as RunContext(device='cpu'), got {context!r}")
+        return context or cls(device=device)
+
     def torch_device(self) -> str:
         """Return the resolved torch device; raise `ConfigError` if it is not there."""
         return resolve_device(self.device)

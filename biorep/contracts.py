@@ -313,7 +313,7 @@ class Network(Config, ABC):
 
     def engine(self, context: RunContext | None = None) -> str:
         """Return what runs the network, as it enters the key of its results."""
-        return (context or RunContext()).torch_engine()
+        return RunContext.of(context).torch_engine()
 
     def numbers(self, state: xr.Dataset) -> dict[str, float]:
         """Return the numbers of the columns, as far as the state has them."""

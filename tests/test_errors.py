@@ -248,3 +248,10 @@ def test_an_unknown_device(device):
 def test_devices_that_are_there():
     assert resolve_device("cpu") == "cpu"
     assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("kind", ["mlp", "krotov-hopfield", "diehl-cook", "sailnet"])
+def test_a_device_where_a_context_is_meant_is_refused(kind):
+    images = datasets.from_arrays(np.zeros((4, 3, 3)), [0, 1, 0, 1])
+    said = _message(ConfigError, biorep.network(kind).fit, images, seed=0, context="cpu")
+    assert said == "context must be a RunContext, such as RunContext(device='cpu'), got 'cpu'"

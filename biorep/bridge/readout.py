@@ -172,7 +172,7 @@ class Readout(Measure):
         scale = float(np.sqrt(np.mean(np.square(centred, dtype=np.float32), dtype=np.float64)))
         centred /= np.float32(scale)
         solve = self._lbfgs if self.optimiser == "lbfgs" else self._adam
-        weights, bias, report, warnings = solve(centred, labels, len(classes), seed, context or RunContext())
+        weights, bias, report, warnings = solve(centred, labels, len(classes), seed, RunContext.of(context))
         raw = weights / scale
         result = _of(representation, readout_dataset(raw, bias - raw @ mean.astype(np.float64), classes))
         result.attrs["neuroids"] = features.shape[1]

@@ -179,7 +179,7 @@ class Surrogate(Measure):
         if "weights" not in state or set(state["weights"].dims) != {"neuroid", "input"}:
             raise ConfigError(f"'{network.word}' has no input weights, (neuroid, input), to make a surrogate from")
         require_splits(representation, FITTING, "fitting of a surrogate")
-        context = context or RunContext()
+        context = RunContext.of(context)
         device = context.torch_device()
         weights = learnt_array(state, "weights", ("neuroid", "input"))
         check_same_state(representation, state_digest(state), "the counts are")

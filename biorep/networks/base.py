@@ -110,7 +110,7 @@ class DifferentiableNetwork(Network, ABC):
         if repeats not in (None, 1):
             raise ConfigError(f"'{self.word}' answers without noise: repeats={repeats} would be {repeats} equal copies")
         rng.check_seed(seed)
-        context = context or RunContext()
+        context = RunContext.of(context)
         check_dataset(dataset, value_range=self.accepts)
         check_state(self, state, dataset)
         device = context.torch_device()

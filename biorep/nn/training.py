@@ -102,7 +102,7 @@ class Training:
         NumericalError
             If a term of the loss becomes NaN or infinite.
         """
-        context = context or RunContext()
+        context = RunContext.of(context)
         checkpoint = Checkpoint(context, self.name, self.key())
         history, start, stop = self._resume(checkpoint.load())
         left = [] if stop else range(start, self.schedule.epochs)

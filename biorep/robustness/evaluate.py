@@ -125,7 +125,7 @@ def evaluate(
     >>> tree["linf"]["accuracy"].sel(attack="pgd").values.tolist()
     [1.0, 1.0, 0.0]
     """
-    _check_kinds(model, dataset, prepare, context)
+    _check_kinds(model, dataset, prepare)
     rng.check_seed(seed)
     chosen = _images(dataset, images, split, fitted)
     named = _named(attacks)
@@ -134,7 +134,7 @@ def evaluate(
     noise_draws = whole(noise_draws, "noise_draws")
     if not is_positive(precision):
         raise ConfigError(f"precision must be a positive number, got {precision!r}")
-    context = context or RunContext(device=device_of(model))
+    context = RunContext.of(context, device=device_of(model))
     with frozen(model, context.torch_device()):
         problem = _problem(model, chosen, prepare, seed, context.torch_device())
         groups = {"/": _root(problem, chosen)}
@@ -185,16 +185,14 @@ def _grid(values: Sequence[float] | None, default: Sequence[float], dataset: xr.
     return list(check_grid([share * float(high - low) for share in default] if values is None else values))
 
 
-def _check_kinds(model: object, dataset: object, prepare: object, context: object) -> None:
-    """Refuse what is no classifier, no dataset, no preparation, no context."""
+def _check_kinds(model: object, dataset: object, prepare: object) -> None:
+    """Refuse what is no classifier, no dataset, no preparation."""
     if not callable(model):
         raise ConfigError(f"the model must be callable, images to logits, got {type(model).__name__}")
     if prepare is not None and not callable(prepare):
         raise ConfigError(f"prepare must be callable, images to what the model takes, got {type(prepare).__name__}")
     if not isinstance(dataset, xr.Dataset):
         raise DataError(f"the dataset must be an xarray Dataset (datasets.from_arrays), got {type(dataset).__name__}")
-    if context is not None and not isinstance(context, RunContext):
-        raise ConfigError(f"context must be a RunContext, such as RunContext(device='cpu'), got {context!r}")
 
 
 def name_attacks(attacks: Sequence[Attack]) -> list[str]:

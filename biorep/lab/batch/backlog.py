@@ -54,7 +54,7 @@ class Work:
 
 def resolved(context: RunContext | None) -> RunContext:
     """Return a context whose device is one of this machine: it enters keys."""
-    context = context or RunContext()
+    context = RunContext.of(context)
     return replace(context, device=resolve_device(context.device))
 
 
@@ -66,7 +66,7 @@ def survey(plan: Plan, root: str | Path, *, context: RunContext | None = None, r
     ConfigError, DataError
         Before anything is computed: if a measure has no meaning for its recipe, or a dataset is not there.
     """
-    root, context, work = Path(root), context or RunContext(), Work()
+    root, context, work = Path(root), RunContext.of(context), Work()
     store, folder = Stages(root), root / plan.name
     known, finished = failures.read_failures(folder), {}
     changed: set[str] = set()

@@ -89,7 +89,7 @@ def sweep(
     """
     if not isinstance(plan, Plan):
         plan = read(plan, overrides, shrunk=shrunk)
-    root, context = Path(root), context or RunContext()
+    root, context = Path(root), RunContext.of(context)
     if not isinstance(workers, int) or workers < 1:
         raise ConfigError(f"a sweep needs at least 1 worker, got {workers}")
     if options and cluster != "slurm":

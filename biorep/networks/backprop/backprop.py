@@ -192,7 +192,7 @@ class Backprop(DifferentiableNetwork):
         NumericalError
             If a term of the loss becomes NaN or infinite.
         """
-        context = context or RunContext()
+        context = RunContext.of(context)
         self.check_fitting(dataset)
         shape, classes = image_shape(dataset), label_names(dataset)
         self._check_validation(validation, dataset, classes)

@@ -55,7 +55,7 @@ def ensemble(members: Sequence[Member], dataset: xr.Dataset, *, context: RunCont
     ConfigError
         If the members differ in a field that is compiled in.
     """
-    context, first = context or RunContext(), members[0].network
+    context, first = RunContext.of(context), members[0].network
     for member in members[1:]:
         ours, theirs = first.settings_of_shape(), member.network.settings_of_shape()
         if different := [name for name in ours if ours[name] != theirs.get(name)]:

@@ -78,7 +78,7 @@ def record(
             choose(variable, group.equations.names, f"variable of '{network.word}'")
         names[:] = circuit.watch(name, chosen, variables)
 
-    context = context or RunContext()
+    context = RunContext.of(context)
     showing = Showing(images, np.arange(len(images)), encoding_keys(network.draws, dataset, seed))
     start = network.frozen(state)
     feed = feeder([network], [showing], images.shape[1], learn=False, context=context, watch=watch, start=[start])

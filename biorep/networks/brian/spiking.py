@@ -55,7 +55,7 @@ class SpikingNetwork(BrianNetwork):
         """Return the engine that runs this network."""
         from biorep.engines.choice import resolve
 
-        return resolve((context or RunContext()).engine, neurons=self.units)[0]
+        return resolve(RunContext.of(context).engine, neurons=self.units)[0]
 
     def fit(self, dataset: xr.Dataset, *, seed: int, context: RunContext | None = None) -> xr.Dataset:
         """Learn without labels.
@@ -173,7 +173,7 @@ class SpikingNetwork(BrianNetwork):
             raise ConfigError(f"repeats must be at least 1, got {repeats}")
         if not self.noisy and repeats not in (None, 1):
             raise ConfigError(f"'{self.word}' answers without noise: repeats={repeats} would be {repeats} equal copies")
-        context = context or RunContext()
+        context = RunContext.of(context)
         check_dataset(dataset, value_range=self.accepts)
         check_state(self, state, dataset)
         images = self.prepare_images(flat_images(dataset))

@@ -132,7 +132,7 @@ class KrotovHopfield(DifferentiableNetwork):
             If the weights become NaN or infinite.
         """
         self.check_fitting(dataset)
-        rule, context = self.rule(), context or RunContext()
+        rule, context = self.rule(), RunContext.of(context)
         device = context.torch_device()
         inputs = normalised(torch.as_tensor(flat_images(dataset)), self.input_norm).to(device)
         if len(inputs) < self.batch_size:

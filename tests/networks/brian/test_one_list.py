@@ -244,7 +244,7 @@ def test_mistakes_in_a_network_of_ones_own_are_named():
     with pytest.raises(ConfigError, match="has 4 neurons for 2 copies. Ask for copies=1"):
         network.encode(state, data, copies=2, context=NUMPY)
     with pytest.raises(ConfigError, match="'units' says 3"):
-        TwoGroups(units=3).encode(state, data, context=NUMPY)
+        TwoGroups(units=3).fit(data, seed=0, context=NUMPY)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,9 @@ class KrotovHopfield(DifferentiableNetwork):
     units: int = setting(2000, ge=2, description="number of hidden units")
     p: float = setting(3.0, ge=1, description="Lebesgue exponent of the inner product")
     k: int = setting(7, ge=2, description="rank of the unit that learns with the opposite sign")
-    delta: float = setting(0.4, ge=0, description="strength of the opposite learning")
+    delta: float = setting(
+        0.4, ge=0, description="strength of the opposite learning; kills units if large and images have much in common"
+    )
     delta_mode: DeltaMode = setting("kth", description="kth: rank k alone; all-losers: ranks 2 to k")
     radius: float = setting(1.0, gt=0, description="norm R that the weights of a unit converge to")
     epochs: int = setting(100, ge=0, description="passes over the training images")

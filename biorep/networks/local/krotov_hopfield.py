@@ -11,7 +11,7 @@ the trained network is ``relu(I) ** power``. One step of learning is in `kh_upda
 
 Where the images have much in common (the mean cosine of two of them is 0.59 in Fashion-MNIST, 0.40 in MNIST), a large
 delta kills: units that are at rank k more often than they win are pushed away from what all images share until nothing
-drives them, all of them within an epoch, and for good. The training warns at the end of that epoch.
+drives them, nearly all of them within some hundred updates, and for good. The training warns at the end of that epoch.
 
 Krotov, D. & Hopfield, J. J. (2019). Unsupervised learning by competing hidden units. PNAS 116, 7723-7731.
 """

@@ -460,7 +460,7 @@ def test_truth_values_where_they_are_asked_for():
     [
         (lambda: Robustness(linf=0.1), "Robustness: 'linf' is 0.1, but input should be a list"),
         (lambda: Robustness(attacks="fgsm"), "Robustness: 'attacks' is 'fgsm', but input should be a list"),
-        (lambda: Readout(source="vote"), "Readout: 'source' is 'vote', but input should be .*'assignment' or 'prop"),
+        (lambda: Readout(source="vote"), "Readout: 'source' is 'vote', but input should be .*'proportion' or 'shares"),
         (lambda: Readout(optimizer="adam"), "Readout: unknown key 'optimizer' .*; did you mean 'optimiser'. Allowed"),
         (lambda: Readout(penalty=float("nan")), "Readout: 'penalty' is nan, but input should be a finite number"),
         (lambda: Readout(milestones={True: 0.1}), "Readout: 'milestones' is {True: 0.1}, but it must be a number"),

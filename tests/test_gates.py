@@ -294,10 +294,11 @@ def test_half_precision_logits_are_attacked_as_others():
 def test_a_module_in_training_mode_is_attacked_as_it_is_used(attack):
     module = batch_norm()
     before = module[0].running_mean.clone()
-    found = step(attack, model=module)
+    images = torch.rand(6, 6)
+    found = step(attack, model=module, images=images)
     assert torch.equal(module[0].running_mean, before)
     assert module.training
-    assert torch.equal(found, step(attack, model=module.eval()))
+    assert torch.equal(found, step(attack, model=module.eval(), images=images))
 
 
 def test_figures_take_what_an_opened_plan_holds():

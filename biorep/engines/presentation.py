@@ -222,10 +222,20 @@ class Circuit:
             Of one neuron per copy.
         variable : str, optional
             The variable of that neuron; `name` by default.
+
+        Raises
+        ------
+        ConfigError
+            If the source has more than one neuron per copy: which of them is meant?
         """
         import brian2 as b2
 
         copies = self.layout.copies
+        if len(source) != copies:
+            raise ConfigError(
+                f"'{group.name}.{name}' is linked to '{source.name}', which has {len(source)} neurons for {copies} "
+                "copies; it must have one for each"
+            )
         # Of one copy all neurons read the same number; a list of places would keep the loop from being vectorised.
         index = None if copies == 1 else np.repeat(np.arange(copies), len(group) // copies)
         setattr(group, name, b2.linked_var(source, variable or name, index=index))
@@ -256,12 +266,34 @@ class Circuit:
             synapses.connect(j=f"k for k in range({first}, (i//{sources} + 1)*{targets}){condition}")
 
     def connect_pairs(self, synapses: Any, i: np.ndarray, j: np.ndarray) -> None:
-        """Connect neurons i of the source to neurons j of the target, numbers within a copy, in each copy alike."""
-        copies = self.layout.copies
-        first = np.arange(copies)[:, None]
-        sources, targets = len(synapses.source) // copies, len(synapses.target) // copies
-        pairs = (np.asarray(i) + first * sources).ravel(), (np.asarray(j) + first * targets).ravel()
-        synapses.connect(i=pairs[0], j=pairs[1])
+        """Connect neurons i of the source to neurons j of the target, in each copy alike.
+
+        Parameters
+        ----------
+        synapses : Synapses
+        i, j : (pair,) int array
+            Numbers within a copy, from 0.
+
+        Raises
+        ------
+        ConfigError
+            If they are no whole numbers of such neurons: in copies they would be neurons of another one.
+        """
+        copies, ends = self.layout.copies, {"i": (i, synapses.source), "j": (j, synapses.target)}
+        pairs = {}
+        for name, (given, group) in ends.items():
+            numbers, size = np.atleast_1d(np.asarray(given)), len(group) // copies
+            if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+                raise ConfigError(f"connect_pairs of '{synapses.name}': {name} must be a list of whole numbers")
+            if len(wrong := numbers[(numbers < 0) | (numbers >= size)]):
+                raise ConfigError(
+                    f"connect_pairs of '{synapses.name}': {name} names neuron {wrong[0]} of '{group.name}', which has "
+                    f"0 to {size - 1} in each copy"
+                )
+            pairs[name] = (numbers.astype(int) + np.arange(copies)[:, None] * size).ravel()
+        if len(pairs["i"]) != len(pairs["j"]):
+            raise ConfigError(f"connect_pairs of '{synapses.name}': i and j must have one length")
+        synapses.connect(**pairs)
 
     def connect_one(self, synapses: Any) -> None:
         """Connect all neurons of a copy to the only one that the target has of it."""

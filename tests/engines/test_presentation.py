@@ -7,7 +7,8 @@ import pytest
 from circuits import relayed, showing
 from scipy import stats
 
-from biorep.engines.layout import Timing
+from biorep.engines import Blueprint, prepare
+from biorep.engines.layout import Layout, Timing
 from biorep.errors import ConfigError
 
 
@@ -64,6 +65,40 @@ def test_copies_and_order_change_nothing():
         assert (together[part] == count).all()
         assert (tries[part] == tried).all()
     assert len(set(map(int, tries))) > 1
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize(
+    ("i", "j", "message"),
+    [
+        ([0, 3], [0, 0], "i names neuron 3 of 'few', which has 0 to 2"),
+        ([0], [-1], "j names neuron -1 of 'few'"),
+        ([0.5], [1], "i must be a list of whole numbers"),
+        ([0, 1], [1], "i and j must have one length"),
+    ],
+)
+def test_pairs_that_would_reach_another_copy_are_refused(copies, i, j, message):
+    def build(circuit):
+        import brian2 as b2
+
+        few = b2.NeuronGroup(3 * copies, "count : 1", threshold="count > 9", name="few")
+        synapses = b2.Synapses(few, few, on_pre="count_post += 1", name="wires")
+        circuit.connect_pairs(synapses, i, j)
+
+    layout = Layout(Timing(1.0, 5.0), 3, 3, copies, 1)
+    with pytest.raises(ConfigError, match=message):
+        prepare(Blueprint(layout, build), "runtime-numpy")
+
+
+def test_a_link_to_one_of_many_is_refused():
+    def build(circuit):
+        import brian2 as b2
+
+        few = b2.NeuronGroup(3, "other : 1 (linked)\ncount : 1", name="few")
+        circuit.link(few, "other", few, "count")
+
+    with pytest.raises(ConfigError, match="'few.other' is linked to 'few', which has 3 neurons for 1 copies"):
+        prepare(Blueprint(Layout(Timing(1.0, 5.0), 3, 3, 1, 1), build), "runtime-numpy")
 
 
 def test_timing_is_checked():

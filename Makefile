@@ -10,7 +10,7 @@ WORKERS ?= 2
 .PHONY: help demo test test-slow test-cuda test-extras test-gpu slurm-test lint format types benchmarks clean
 help:
 	@echo "make demo        the quickstart: a table, figures and one HTML page in $(OUT)/quickstart (two minutes)"
-	@echo "make test        the tests (about 7 minutes); make test-slow: the long ones too"
+	@echo "make test        the tests (about 10 minutes); make test-slow: the long ones too"
 	@echo "make test-cuda   compiles CUDA code; no device needed"
 	@echo "make test-extras interchange with other tools, with their libraries"
 	@echo "make slurm-test  sweeps on a real Slurm, which it installs (root only, BIOREP_TEST_INSTALL=1)"

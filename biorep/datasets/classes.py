@@ -40,7 +40,7 @@ def words(values: Iterable[Any]) -> list[str]:
         raise DataError(f"{error.object!r} is no text in UTF-8") from error
 
 
-def in_order(names: Iterable[str]) -> list[str]:
+def sort_naturally(names: Iterable[str]) -> list[str]:
     """Return different names sorted as people count: 1, 2, 10, not 1, 10, 2; the same on every machine."""
 
     def key(name: str) -> tuple[list[str | int], str]:
@@ -163,7 +163,7 @@ def _of_words(values: np.ndarray, names: Sequence[str] | None) -> tuple[np.ndarr
             "labels.astype(int), or name the class"
         )
     said = words(values)
-    known = list(names) if names is not None else in_order(said)
+    known = list(names) if names is not None else sort_naturally(said)
     places = {name: place for place, name in enumerate(known)}
     if strangers := sorted(set(said) - set(known)):
         hint = did_you_mean(strangers[0], known) or "."

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biorep.datasets.arrays import from_arrays
-from biorep.datasets.classes import in_order
+from biorep.datasets.classes import sort_naturally
 from biorep.datasets.files import digest
 from biorep.datasets.layout import LAYOUT
 from biorep.datasets.splits import assigned_test, split_word
@@ -131,7 +131,7 @@ def read_folder(path: Path) -> xr.Dataset:
         np.stack([pixels[i] for i in order]),
         np.array([pictures[i].class_name for i in order]),
         split=parts if parts[0] else assigned_test(len(order)),
-        class_names=in_order(picture.class_name for picture in pictures),
+        class_names=sort_naturally(picture.class_name for picture in pictures),
         dims=IMAGE_DIMS[: pixels[0].ndim + 1],
         name=path.name,
     )

@@ -16,7 +16,7 @@ from PIL import Image
 from biorep import datasets
 from biorep.config import digest
 from biorep.datasets import own
-from biorep.datasets.classes import in_order
+from biorep.datasets.classes import sort_naturally
 from biorep.errors import DataError
 from biorep.schema import label_names
 from biorep.tables import DATASETS
@@ -138,8 +138,8 @@ def test_classes_are_numbered_as_people_count(tmp_path):
 @given(st.lists(st.text("01290a_-Bé", max_size=5), max_size=6), st.randoms())
 def test_the_order_of_classes_is_one_for_every_order_in_which_they_are_found(names, random):
     mixed = random.sample(names, len(names))
-    assert in_order(mixed) == in_order(names)
-    numbers = [name for name in in_order(names) if name.isascii() and name.isdigit()]
+    assert sort_naturally(mixed) == sort_naturally(names)
+    numbers = [name for name in sort_naturally(names) if name.isascii() and name.isdigit()]
     assert [int(name) for name in numbers] == sorted(int(name) for name in numbers)
 
 
